@@ -1,0 +1,32 @@
+# make && make install, then CREATE EXTENSION concurrency_safe.
+# make installcheck runs the regression, isolation and TAP tests; scripts/test.sh
+# does that and more against private servers.
+
+EXTENSION = concurrency_safe
+MODULE_big = concurrency_safe
+DATA = $(wildcard sql/concurrency_safe--*.sql)
+DOCS = README.md
+OBJS = $(patsubst %.cpp,%.o,$(sort $(wildcard src/*.cpp)))
+
+REGRESS = $(patsubst test/sql/%.sql,%,$(sort $(wildcard test/sql/*.sql)))
+REGRESS_OPTS = --inputdir=test --load-extension=$(EXTENSION)
+ISOLATION = $(patsubst test/specs/%.spec,%,$(sort $(wildcard test/specs/*.spec)))
+ISOLATION_OPTS = --inputdir=test --outputdir=. --load-extension=$(EXTENSION)
+TAP_TESTS = 1
+PROVE_TESTS = test/t/*.pl
+
+# No exceptions, no RTTI and no C++ runtime: an error of the server leaves a
+# function by longjmp, which must find nothing to unwind.
+CXX_LANGUAGE = -std=c++20 -fno-exceptions -fno-rtti -fno-threadsafe-statics -Wno-register
+PG_CXXFLAGS = $(CXX_LANGUAGE) -fvisibility=hidden -Wall -Wextra -Wshadow -Wconversion
+
+PG_CONFIG ?= pg_config
+# The server's headers are not ours to warn about.
+PG_CPPFLAGS = -isystem $(shell $(PG_CONFIG) --includedir-server)
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+include $(PGXS)
+
+# The bitcode for JIT inlining is compiled by clang, which gets no PG_CXXFLAGS.
+BITCODE_CXXFLAGS += $(CXX_LANGUAGE) -Wno-unused-command-line-argument
+
+$(OBJS): $(wildcard src/*.hpp)

@@ -1,0 +1,45 @@
+/*
+ * arguments.hpp - from the arguments of a SQL function to the terms of this
+ * library. Every reader checks NULL itself: none of our functions is STRICT,
+ * because a STRICT lock function would silently lock nothing for a NULL.
+ */
+#pragma once
+
+#include "lock.hpp"
+
+namespace cs {
+
+/* 55000 on a standby: a lock taken there would exclude nobody on the primary. */
+void require_primary();
+
+/* Raises 22004 if the argument is NULL, naming it. */
+void require_not_null(FunctionCallInfo fcinfo, int index, const char *name);
+
+/* A key. NULL: 22004, empty: 22023, too long: 54000, before it is detoasted. */
+Key read_key(FunctionCallInfo fcinfo, int index, const char *name);
+
+/* A NUL-terminated text made here, as a key. */
+Key make_key(const char *text);
+
+LOCKMODE read_mode(FunctionCallInfo fcinfo, int index);
+
+/* 55000 for session scope where concurrency_safe.session_locks is off. */
+Scope read_scope(FunctionCallInfo fcinfo, int index);
+
+/* Milliseconds, -1 = no limit; NULL: concurrency_safe.default_timeout; below -1: 22023. */
+int read_timeout(FunctionCallInfo fcinfo, int index);
+
+/* The locks a call asks for. */
+struct Requests
+{
+	LockRequest *all;
+	int count;
+};
+
+/* The keys of an array, in its order. NULL in it: 22004, two dimensions: 22023. */
+Requests read_keys(FunctionCallInfo fcinfo, int index, LOCKMODE mode);
+
+/* A path: its ancestors from the top down with intent locks, then the path itself. */
+Requests read_path(FunctionCallInfo fcinfo, int index, LOCKMODE mode);
+
+} // namespace cs

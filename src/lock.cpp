@@ -1,0 +1,296 @@
+/*
+ * lock.cpp - the way of a request through PostgreSQL's lock manager.
+ *
+ * First every lock is asked for without waiting. Only a conflict pays for
+ * more: the wait has LockTimeout set for its time, names the key in whatever
+ * is reported meanwhile and, where the transaction has to stay usable after a
+ * timeout, runs in a subtransaction of its own.
+ *
+ * LockTimeout and CurrentResourceOwner are the globals that change here; both
+ * are put back on every path.
+ */
+#include <algorithm>
+
+#include "held.hpp"
+#include "lock.hpp"
+#include "settings.hpp"
+#include "time_budget.hpp"
+#include "wait_error.hpp"
+
+namespace cs {
+
+namespace {
+
+void NoteGrant(LockRequest &request, Scope scope, bool first, ResourceOwner owner)
+{
+	request.first = first;
+	request.owner = owner;
+	if (scope == Scope::kSession)
+		NoteSessionLock(request.key.tag, request.mode, first);
+	else if (first)
+		NoteTransactionLock(request.key.tag, request.mode);
+}
+
+/* Gives back what this call took: one hold each, the last one first. */
+void give_back(const LockRequest *requests, int count, Scope scope)
+{
+	ResourceOwner current = CurrentResourceOwner;
+
+	while (count-- > 0)
+	{
+		const LockRequest &request = requests[count];
+		const LOCKTAG tag = LockTag(request.key.tag);
+
+		if (scope == Scope::kSession)
+			release_session_lock(request.key.tag, request.mode);
+		else
+		{
+			CurrentResourceOwner = request.owner;
+			LockRelease(&tag, request.mode, false);
+			CurrentResourceOwner = current;
+			if (request.first)
+				ForgetLastTransactionLock();
+		}
+	}
+}
+
+/*
+ * Takes the lock if that needs no wait. Without report_full a full lock table
+ * looks like a conflict.
+ */
+bool take_at_once(LockRequest &request, Scope scope, bool report_full)
+{
+	reserve_note(request.key.tag, request.mode, scope);
+
+	const LockAcquireResult result = lock_acquire(LockTag(request.key.tag), request.mode,
+												  scope == Scope::kSession, true, report_full);
+
+	if (result == LOCKACQUIRE_NOT_AVAIL)
+		return false;
+	NoteGrant(request, scope, result == LOCKACQUIRE_OK, CurrentResourceOwner);
+	return true;
+}
+
+/* Takes the lock if that needs no wait; a full lock table is an error. */
+bool try_lock(LockRequest &request, Scope scope)
+{
+	if (take_at_once(request, scope, false))
+		return true;
+
+	ErrorContextCallback description = {error_context_stack, describe_request, &request};
+
+	error_context_stack = &description;
+	const bool taken = take_at_once(request, scope, true);
+
+	error_context_stack = description.previous;
+	return taken;
+}
+
+/*
+ * The part of a wait that may fail: in the queue, until the lock is granted.
+ * With a subtransaction, that one has ended when this returns.
+ */
+void stand_in_queue(const LOCKTAG &tag, LOCKMODE mode, bool session, bool subtransaction)
+{
+	lock_acquire(tag, mode, session, false, true);
+	/*
+	 * The timer may have fired in the instant in which the lock was granted.
+	 * The cancel that is pending then has to come now, while it can be told
+	 * from others, and not after the call reported success.
+	 */
+	CHECK_FOR_INTERRUPTS();
+	if (subtransaction)
+		ReleaseCurrentSubTransaction();
+}
+
+/*
+ * Puts the session back to where it was before the wait that failed, and
+ * returns the error.
+ */
+ErrorData *clean_up_after_wait(const LOCKTAG &tag, LOCKMODE mode, bool session,
+							   bool subtransaction, MemoryContext context)
+{
+	LockErrorCleanup();
+	/* Granted all the same, just now: no rollback would ever release it. */
+	if (session && HeldByThisSession(tag, mode))
+		LockRelease(&tag, mode, true);
+
+	MemoryContextSwitchTo(context);
+	ErrorData *error = CopyErrorData();
+
+	FlushErrorState();
+	if (subtransaction)
+		RollbackAndReleaseCurrentSubTransaction();
+	return error;
+}
+
+/* Both timers may fire during one wait; the server then reports ours alone. */
+void raise_hidden_statement_timeout(bool armed_before)
+{
+	CHECK_FOR_INTERRUPTS();
+	if (armed_before && !get_timeout_active(STATEMENT_TIMEOUT))
+		ereport(ERROR, (errcode(ERRCODE_QUERY_CANCELED),
+						errmsg("canceling statement due to statement timeout")));
+}
+
+/*
+ * Waits in PostgreSQL's queue for at most limit_ms, or, if that is -1, as long
+ * as lock_timeout allows. False after a timeout, and the transaction is then
+ * usable if a subtransaction was asked for.
+ */
+bool wait_for_lock(LockRequest &request, Scope scope, int limit_ms, bool subtransaction)
+{
+	const LOCKTAG tag = LockTag(request.key.tag);
+	const bool session = scope == Scope::kSession;
+	const int lock_timeout = LockTimeout;
+	const bool statement_timer = get_timeout_active(STATEMENT_TIMEOUT);
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorContextCallback description = {error_context_stack, describe_request, &request};
+	ErrorData *volatile error = nullptr;
+
+	if (subtransaction)
+	{
+		BeginInternalSubTransaction(nullptr);
+		MemoryContextSwitchTo(context);
+	}
+	PG_TRY();
+	{
+		error_context_stack = &description;
+		LockTimeout = limit_ms < 0 ? lock_timeout : limit_ms;
+		stand_in_queue(tag, request.mode, session, subtransaction);
+		LockTimeout = lock_timeout;
+	}
+	PG_CATCH();
+	{
+		LockTimeout = lock_timeout;
+		error = clean_up_after_wait(tag, request.mode, session, subtransaction, context);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+
+	if (error == nullptr)
+	{
+		NoteGrant(request, scope, true, subtransaction ? CurTransactionResourceOwner : owner);
+		return true;
+	}
+	if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
+		ReThrowError(error);
+	FreeErrorData(error);
+	if (subtransaction)
+		raise_hidden_statement_timeout(statement_timer);
+	return false;
+}
+
+bool take_lock(LockRequest &request, const LockOptions &options, TimeBudget &budget)
+{
+	if (take_at_once(request, options.scope, false))
+		return true;
+
+	const int left = budget.Left();
+
+	if (left == 0 ? try_lock(request, options.scope)
+				  : wait_for_lock(request, options.scope, left,
+								  options.on_timeout == OnTimeout::kReturnFalse))
+		return true;
+	if (options.on_timeout == OnTimeout::kRaise)
+		raise_lock_timeout(request, options.timeout_ms < 0 ? LockTimeout : options.timeout_ms);
+	return false;
+}
+
+/* Refuses a call that would make this session hold too many keys. */
+void check_key_limit(const LockRequest *requests, int count)
+{
+	const long limit = MaxKeysPerSession();
+
+	if (limit < 0)
+		return;
+
+	const long held = count_held_keys(limit - count);
+
+	if (held + count <= limit)
+		return;
+
+	long wanted = 0;
+
+	for (int i = 0; i < count; i++)
+		if (StrongestHeldMode(requests[i].key.tag) == NoLock)
+			wanted++;
+	if (wanted > 0 && held + wanted > limit)
+		raise_too_many_keys(held, wanted, limit);
+}
+
+} // namespace
+
+bool take_locks(LockRequest *requests, int count, const LockOptions &options)
+{
+	TimeBudget budget(options.timeout_ms);
+	volatile int taken = 0;
+
+	check_key_limit(requests, count);
+	if (count == 1)
+		return take_lock(requests[0], options, budget);
+
+	PG_TRY();
+	{
+		while (taken < count && take_lock(requests[taken], options, budget))
+		{
+			taken = taken + 1;
+			CHECK_FOR_INTERRUPTS();
+		}
+	}
+	PG_CATCH();
+	{
+		/* A rollback gives transaction locks back, but nothing else would these. */
+		if (options.scope == Scope::kSession)
+			give_back(requests, taken, options.scope);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+
+	if (taken == count)
+		return true;
+	give_back(requests, taken, options.scope);
+	return false;
+}
+
+int take_available_locks(LockRequest *requests, int count, int most, Scope scope)
+{
+	volatile int taken = 0;
+
+	PG_TRY();
+	{
+		for (int i = 0; i < count && taken < most; i++)
+		{
+			CHECK_FOR_INTERRUPTS();
+			check_key_limit(&requests[i], 1);
+			if (!try_lock(requests[i], scope))
+				continue;
+			requests[taken] = requests[i];
+			taken = taken + 1;
+		}
+	}
+	PG_CATCH();
+	{
+		if (scope == Scope::kSession)
+			give_back(requests, taken, scope);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	return taken;
+}
+
+int SortAndFold(LockRequest *requests, int count)
+{
+	std::sort(requests, requests + count, [](const LockRequest &a, const LockRequest &b) {
+		return a.key.tag == b.key.tag ? a.position < b.position : a.key.tag < b.key.tag;
+	});
+	LockRequest *end = std::unique(
+		requests, requests + count,
+		[](const LockRequest &a, const LockRequest &b) { return a.key.tag == b.key.tag; });
+
+	return static_cast<int>(end - requests);
+}
+
+} // namespace cs

@@ -1,0 +1,60 @@
+/*
+ * lock.hpp - take, try, wait with a limit: the only room that asks
+ * PostgreSQL's lock manager for a lock.
+ */
+#pragma once
+
+#include "key.hpp"
+#include "lock_mode.hpp"
+
+namespace cs {
+
+/* One lock that a call asks for; the rest is filled in when it is granted. */
+struct LockRequest
+{
+	Key key;
+	LOCKMODE mode;
+	int position; /* in the caller's array */
+
+	bool first;			 /* not held before by this session, in that mode */
+	ResourceOwner owner; /* to whom a lock in transaction scope belongs */
+};
+
+enum class OnTimeout
+{
+	kRaise,		 /* error 55P03 that names the key and its holders */
+	kReturnFalse /* and the transaction is still usable */
+};
+
+struct LockOptions
+{
+	Scope scope;
+	int timeout_ms; /* 0 = do not wait, -1 = no limit but lock_timeout; of the whole call */
+	OnTimeout on_timeout;
+};
+
+/*
+ * Takes all the locks in the order given, or none of them. False only with
+ * kReturnFalse. Besides 55P03 it raises 53400 (too many keys in this session)
+ * before the first lock, 53200 (lock table full), and what may happen to
+ * anybody who waits: 40P01 deadlock, 57014 cancel or statement timeout. Each
+ * names the key. After an error none of the locks is newly held: those in
+ * session scope are given back here, the others by the rollback.
+ */
+bool take_locks(LockRequest *requests, int count, const LockOptions &options);
+
+/*
+ * Takes, in the order given and without waiting, up to `most` of the locks and
+ * moves those it got to the front. Returns their number. Raises what
+ * take_locks raises for want of room.
+ */
+int take_available_locks(LockRequest *requests, int count, int most, Scope scope);
+
+/*
+ * Puts requests into the one order in which everybody takes them and folds
+ * duplicates; two calls with the same keys then never deadlock with each
+ * other. Returns how many are left.
+ */
+int SortAndFold(LockRequest *requests, int count);
+
+} // namespace cs

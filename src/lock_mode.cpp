@@ -1,0 +1,76 @@
+/*
+ * lock_mode.cpp - one table of modes, one of scopes.
+ */
+#include <cstring>
+#include <string_view>
+
+#include "lock_mode.hpp"
+
+namespace cs {
+
+namespace {
+
+struct ModeNames
+{
+	LOCKMODE mode;
+	std::string_view name;
+	std::string_view short_name;
+};
+
+/* The default comes first: it is the one looked up most often. */
+constexpr ModeNames kModes[] = {
+	{kExclusive, "exclusive", "X"},
+	{kShared, "shared", "S"},
+	{kIntentShared, "intent shared", "IS"},
+	{kIntentExclusive, "intent exclusive", "IX"},
+	{kSharedIntentExclusive, "shared intent exclusive", "SIX"},
+};
+
+} // namespace
+
+LOCKMODE mode_from_name(const char *name, size_t size)
+{
+	const std::string_view wanted(name, size);
+
+	for (const ModeNames &known : kModes)
+		if (wanted == known.name || wanted == known.short_name)
+			return known.mode;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("unrecognized lock mode: \"%s\"", pnstrdup(name, size)),
+			 errhint("Lock modes are \"exclusive\" (X), \"shared\" (S), \"intent shared\" (IS), "
+					 "\"intent exclusive\" (IX) and \"shared intent exclusive\" (SIX).")));
+}
+
+Scope scope_from_name(const char *name, size_t size)
+{
+	const std::string_view wanted(name, size);
+
+	if (wanted == "transaction")
+		return Scope::kTransaction;
+	if (wanted == "session")
+		return Scope::kSession;
+	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					errmsg("unrecognized lock scope: \"%s\"", pnstrdup(name, size)),
+					errhint("Lock scopes are \"transaction\" and \"session\".")));
+}
+
+const char *ModeName(LOCKMODE mode)
+{
+	for (const ModeNames &known : kModes)
+		if (known.mode == mode)
+			return known.name.data();
+	return "unrecognized";
+}
+
+const char *ScopeName(Scope scope)
+{
+	return scope == Scope::kSession ? "session" : "transaction";
+}
+
+LOCKMODE AncestorMode(LOCKMODE mode)
+{
+	return mode == kShared || mode == kIntentShared ? kIntentShared : kIntentExclusive;
+}
+
+} // namespace cs

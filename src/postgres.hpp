@@ -1,0 +1,126 @@
+/*
+ * postgres.hpp - the one place that includes PostgreSQL's headers.
+ *
+ * Every difference between server versions is here, as a function named after
+ * the newest form. C++ standard headers have to come before this one: the
+ * server redefines printf and friends.
+ *
+ * Naming in this project: lower_case functions may raise an error of the
+ * server (a longjmp), CamelCase functions never do.
+ */
+#pragma once
+
+extern "C" {
+#include "postgres.h"
+
+#include "access/detoast.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "commands/dbcommands.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "parser/parse_oper.h"
+#include "pgstat.h"
+#include "portability/instr_time.h"
+#include "storage/lmgr.h"
+#include "storage/lock.h"
+#include "storage/proc.h"
+#include "access/twophase.h"
+#include "utils/acl.h"
+#include "utils/array.h"
+#include "utils/backend_status.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/guc.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/numeric.h"
+#include "utils/rel.h"
+#include "utils/resowner.h"
+#include "utils/syscache.h"
+#include "utils/timeout.h"
+#include "utils/timestamp.h"
+#include "utils/typcache.h"
+}
+
+#if PG_VERSION_NUM < 140000
+#error "concurrency_safe needs PostgreSQL 14 or later"
+#endif
+
+/* PG 16 compiles extensions with hidden symbols and marks its entry points itself. */
+#if PG_VERSION_NUM < 160000
+#undef PGDLLEXPORT
+#define PGDLLEXPORT __attribute__((visibility("default")))
+#endif
+
+/* Makes a function callable from SQL; within extern "C". PG 16 exports it by itself. */
+#define CS_SQL_FUNCTION(name)                                                                      \
+	extern PGDLLEXPORT Datum name(PG_FUNCTION_ARGS);                                               \
+	PG_FUNCTION_INFO_V1(name)
+
+namespace cs {
+
+/*
+ * PG 18 added logLockFailure. A full lock table raises 53200, or, without
+ * report_full, gives LOCKACQUIRE_NOT_AVAIL like a conflict.
+ */
+inline LockAcquireResult lock_acquire(const LOCKTAG &tag, LOCKMODE mode, bool session,
+									  bool dont_wait, bool report_full)
+{
+#if PG_VERSION_NUM >= 180000
+	return LockAcquireExtended(&tag, mode, session, dont_wait, report_full, nullptr, false);
+#else
+	return LockAcquireExtended(&tag, mode, session, dont_wait, report_full, nullptr);
+#endif
+}
+
+/* PG 17 added orstronger. True if this session holds the lock in exactly this mode. */
+inline bool HeldByThisSession(const LOCKTAG &tag, LOCKMODE mode)
+{
+#if PG_VERSION_NUM >= 170000
+	return LockHeldByMe(&tag, mode, false);
+#else
+	return LockHeldByMe(&tag, mode);
+#endif
+}
+
+/* PG 16 renamed the function; the index starts at 1 and ends at pgstat_fetch_stat_numbackends. */
+inline const PgBackendStatus *backend_status(int index)
+{
+#if PG_VERSION_NUM >= 160000
+	LocalPgBackendStatus *local = pgstat_get_local_beentry_by_index(index);
+#else
+	LocalPgBackendStatus *local = pgstat_fetch_stat_local_beentry(index);
+#endif
+	return local == nullptr ? nullptr : &local->backendStatus;
+}
+
+/* PG 15 can forget the activity of the backends alone; before, all statistics are forgotten. */
+inline void forget_backend_status_snapshot()
+{
+#if PG_VERSION_NUM >= 150000
+	pgstat_clear_backend_activity_snapshot();
+#else
+	pgstat_clear_snapshot();
+#endif
+}
+
+/* PG 15 added MarkGUCPrefixReserved; before, misspelt settings can only be warned about. */
+inline void reserve_setting_prefix(const char *prefix)
+{
+#if PG_VERSION_NUM >= 150000
+	MarkGUCPrefixReserved(prefix);
+#else
+	EmitWarningsOnPlaceholders(prefix);
+#endif
+}
+
+} // namespace cs

@@ -1,0 +1,169 @@
+/*
+ * sql_lock.cpp - the lock functions as SQL calls them: arguments in, result out.
+ *
+ * What each promises stands in the reference (docs/reference.md) and in the
+ * comments on the functions in the install script.
+ */
+#include <algorithm>
+
+#include "arguments.hpp"
+#include "held.hpp"
+#include "wait_error.hpp"
+
+namespace cs {
+
+namespace {
+
+/* The arguments (…, timeout_ms, mode, scope) that all functions which take locks share. */
+LockOptions read_options(FunctionCallInfo fcinfo, OnTimeout on_timeout)
+{
+	return {read_scope(fcinfo, 3), read_timeout(fcinfo, 1), on_timeout};
+}
+
+bool lock_one(FunctionCallInfo fcinfo, OnTimeout on_timeout)
+{
+	require_primary();
+	LockRequest request = {read_key(fcinfo, 0, "key"), read_mode(fcinfo, 2), 0, false, nullptr};
+
+	return take_locks(&request, 1, read_options(fcinfo, on_timeout));
+}
+
+bool lock_all(FunctionCallInfo fcinfo, OnTimeout on_timeout)
+{
+	require_primary();
+	const Requests keys = read_keys(fcinfo, 0, read_mode(fcinfo, 2));
+	const int count = SortAndFold(keys.all, keys.count);
+
+	return take_locks(keys.all, count, read_options(fcinfo, on_timeout));
+}
+
+bool lock_path(FunctionCallInfo fcinfo, OnTimeout on_timeout)
+{
+	require_primary();
+	const Requests path = read_path(fcinfo, 0, read_mode(fcinfo, 2));
+
+	return take_locks(path.all, path.count, read_options(fcinfo, on_timeout));
+}
+
+/* Releases all of the locks or, with a warning that names the key, none. */
+bool unlock(const Requests &requests)
+{
+	for (int i = 0; i < requests.count; i++)
+	{
+		const LockRequest &request = requests.all[i];
+
+		if (HeldInSessionScope(request.key.tag, request.mode))
+			continue;
+		ereport(WARNING,
+				(errmsg("key \"%s\" is not locked by this session in session scope in %s mode",
+						printable_key(request.key), ModeName(request.mode)),
+				 errdetail("Locks in transaction scope end with their transaction.")));
+		return false;
+	}
+	for (int i = requests.count - 1; i >= 0; i--)
+		release_session_lock(requests.all[i].key.tag, requests.all[i].mode);
+	return true;
+}
+
+} // namespace
+
+} // namespace cs
+
+extern "C" {
+CS_SQL_FUNCTION(cs_lock);
+CS_SQL_FUNCTION(cs_try_lock);
+CS_SQL_FUNCTION(cs_lock_all);
+CS_SQL_FUNCTION(cs_try_lock_all);
+CS_SQL_FUNCTION(cs_try_lock_any);
+CS_SQL_FUNCTION(cs_lock_path);
+CS_SQL_FUNCTION(cs_try_lock_path);
+CS_SQL_FUNCTION(cs_unlock);
+CS_SQL_FUNCTION(cs_unlock_path);
+CS_SQL_FUNCTION(cs_unlock_all);
+}
+
+using namespace cs;
+
+Datum cs_lock(PG_FUNCTION_ARGS)
+{
+	lock_one(fcinfo, OnTimeout::kRaise);
+	PG_RETURN_VOID();
+}
+
+Datum cs_try_lock(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(lock_one(fcinfo, OnTimeout::kReturnFalse));
+}
+
+Datum cs_lock_all(PG_FUNCTION_ARGS)
+{
+	lock_all(fcinfo, OnTimeout::kRaise);
+	PG_RETURN_VOID();
+}
+
+Datum cs_try_lock_all(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(lock_all(fcinfo, OnTimeout::kReturnFalse));
+}
+
+Datum cs_try_lock_any(PG_FUNCTION_ARGS)
+{
+	require_primary();
+	require_not_null(fcinfo, 1, "max_locks");
+	const int most = PG_GETARG_INT32(1);
+	const Requests keys = read_keys(fcinfo, 0, read_mode(fcinfo, 2));
+	const Scope scope = read_scope(fcinfo, 3);
+
+	if (most < 1)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("max_locks must be at least 1: %d", most)));
+
+	const int count = SortAndFold(keys.all, keys.count);
+
+	std::sort(keys.all, keys.all + count, [](const LockRequest &a, const LockRequest &b) {
+		return a.position < b.position;
+	});
+
+	const int taken = take_available_locks(keys.all, count, most, scope);
+	auto *taken_keys = static_cast<Datum *>(palloc(Max(1, taken) * sizeof(Datum)));
+
+	for (int i = 0; i < taken; i++)
+	{
+		const Key &key = keys.all[i].key;
+
+		taken_keys[i] =
+			PointerGetDatum(cstring_to_text_with_len(key.bytes, static_cast<int>(key.size)));
+	}
+	PG_RETURN_ARRAYTYPE_P(construct_array(taken_keys, taken, TEXTOID, -1, false, TYPALIGN_INT));
+}
+
+Datum cs_lock_path(PG_FUNCTION_ARGS)
+{
+	lock_path(fcinfo, OnTimeout::kRaise);
+	PG_RETURN_VOID();
+}
+
+Datum cs_try_lock_path(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(lock_path(fcinfo, OnTimeout::kReturnFalse));
+}
+
+Datum cs_unlock(PG_FUNCTION_ARGS)
+{
+	require_primary();
+	LockRequest request = {read_key(fcinfo, 0, "key"), read_mode(fcinfo, 1), 0, false, nullptr};
+
+	PG_RETURN_BOOL(unlock({&request, 1}));
+}
+
+Datum cs_unlock_path(PG_FUNCTION_ARGS)
+{
+	require_primary();
+	PG_RETURN_BOOL(unlock(read_path(fcinfo, 0, read_mode(fcinfo, 1))));
+}
+
+Datum cs_unlock_all([[maybe_unused]] PG_FUNCTION_ARGS)
+{
+	require_primary();
+	PG_RETURN_INT32(release_all_session_locks());
+}

@@ -1,0 +1,26 @@
+/*
+ * wait_error.hpp - what the user is told when a key cannot be locked.
+ */
+#pragma once
+
+#include "lock.hpp"
+
+namespace cs {
+
+/* The key as it may be printed, in the current memory context. */
+char *printable_key(const Key &key);
+
+/* 55P03: the key could not be locked within so many milliseconds; names the holders. */
+[[noreturn]] void raise_lock_timeout(const LockRequest &request, int timeout_ms);
+
+/* 53400: more keys than concurrency_safe.max_keys_per_session. */
+[[noreturn]] void raise_too_many_keys(long held, long wanted, long limit);
+
+/*
+ * Error context callback for the time in which a lock is asked for: names the
+ * key and the mode, and says what to do about a full lock table. arg is the
+ * LockRequest.
+ */
+void describe_request(void *arg);
+
+} // namespace cs
