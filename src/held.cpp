@@ -32,9 +32,7 @@ struct SessionLock
 static_assert(sizeof(KeyTag) == 12 && sizeof(SessionLockId) == 16);
 
 constexpr int kFirstCapacity = 64;
-/* Above this, the array is given back at the end of the transaction. */
-constexpr int kKeptCapacity = 4096;
-
+/* Never shrinks, as the lock manager's own table of local locks, which is far larger. */
 TransactionLock *transaction_locks = nullptr;
 int transaction_lock_count = 0;
 int transaction_lock_capacity = 0;
@@ -128,15 +126,8 @@ void grow_transaction_locks()
 
 void end_of_transaction(XactEvent event, [[maybe_unused]] void *arg)
 {
-	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
-		return;
-	transaction_lock_count = 0;
-	if (transaction_lock_capacity > kKeptCapacity)
-	{
-		pfree(transaction_locks);
-		transaction_locks = nullptr;
-		transaction_lock_capacity = 0;
-	}
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
+		transaction_lock_count = 0;
 }
 
 /* An abort releases what its level took; a commit hands it to the level above. */
