@@ -14,7 +14,6 @@
 #include "held.hpp"
 #include "lock.hpp"
 #include "settings.hpp"
-#include "time_budget.hpp"
 #include "wait_error.hpp"
 
 namespace cs {
@@ -195,7 +194,7 @@ bool take_lock(LockRequest &request, const LockOptions &options, TimeBudget &bud
 								  options.on_timeout == OnTimeout::kReturnFalse))
 		return true;
 	if (options.on_timeout == OnTimeout::kRaise)
-		raise_lock_timeout(request, options.timeout_ms < 0 ? LockTimeout : options.timeout_ms);
+		raise_lock_timeout(request, budget.Limit() < 0 ? LockTimeout : budget.Limit());
 	return false;
 }
 
@@ -223,9 +222,25 @@ void check_key_limit(const LockRequest *requests, int count)
 
 } // namespace
 
-bool take_locks(LockRequest *requests, int count, const LockOptions &options)
+int TimeBudget::Left()
 {
-	TimeBudget budget(options.timeout_ms);
+	if (limit <= 0)
+		return limit;
+	if (INSTR_TIME_IS_ZERO(start))
+	{
+		INSTR_TIME_SET_CURRENT(start);
+		return limit;
+	}
+
+	instr_time elapsed;
+
+	INSTR_TIME_SET_CURRENT(elapsed);
+	INSTR_TIME_SUBTRACT(elapsed, start);
+	return static_cast<int>(Max(0, limit - INSTR_TIME_GET_MILLISEC(elapsed)));
+}
+
+bool take_locks(LockRequest *requests, int count, const LockOptions &options, TimeBudget &budget)
+{
 	volatile int taken = 0;
 
 	check_key_limit(requests, count);

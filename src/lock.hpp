@@ -26,10 +26,34 @@ enum class OnTimeout
 	kReturnFalse /* and the transaction is still usable */
 };
 
+/*
+ * The limit on the waits of a whole call. The clock is read for the first time
+ * when a wait is about to begin: a call that never waits does not pay for it.
+ */
+class TimeBudget
+{
+  public:
+	/* 0 = do not wait, -1 = no limit but lock_timeout */
+	explicit TimeBudget(int limit_ms) : limit(limit_ms)
+	{
+	}
+
+	int Limit() const
+	{
+		return limit;
+	}
+
+	/* Milliseconds for the next wait: 0 = nothing is left, -1 = no limit. */
+	int Left();
+
+  private:
+	int limit;
+	instr_time start = {};
+};
+
 struct LockOptions
 {
 	Scope scope;
-	int timeout_ms; /* 0 = do not wait, -1 = no limit but lock_timeout; of the whole call */
 	OnTimeout on_timeout;
 };
 
@@ -41,7 +65,7 @@ struct LockOptions
  * names the key. After an error none of the locks is newly held: those in
  * session scope are given back here, the others by the rollback.
  */
-bool take_locks(LockRequest *requests, int count, const LockOptions &options);
+bool take_locks(LockRequest *requests, int count, const LockOptions &options, TimeBudget &budget);
 
 /*
  * Takes, in the order given and without waiting, up to `most` of the locks and

@@ -14,10 +14,14 @@ namespace cs {
 
 namespace {
 
-/* The arguments (…, timeout_ms, mode, scope) that all functions which take locks share. */
-LockOptions read_options(FunctionCallInfo fcinfo, OnTimeout on_timeout)
+/* Takes the locks by the arguments (…, timeout_ms, mode, scope) that these functions share. */
+bool take_by_arguments(FunctionCallInfo fcinfo, LockRequest *requests, int count,
+					   OnTimeout on_timeout)
 {
-	return {read_scope(fcinfo, 3), read_timeout(fcinfo, 1), on_timeout};
+	const LockOptions options = {read_scope(fcinfo, 3), on_timeout};
+	TimeBudget budget(read_timeout(fcinfo, 1));
+
+	return take_locks(requests, count, options, budget);
 }
 
 bool lock_one(FunctionCallInfo fcinfo, OnTimeout on_timeout)
@@ -25,7 +29,7 @@ bool lock_one(FunctionCallInfo fcinfo, OnTimeout on_timeout)
 	require_primary();
 	LockRequest request = {read_key(fcinfo, 0, "key"), read_mode(fcinfo, 2), 0, false, nullptr};
 
-	return take_locks(&request, 1, read_options(fcinfo, on_timeout));
+	return take_by_arguments(fcinfo, &request, 1, on_timeout);
 }
 
 bool lock_all(FunctionCallInfo fcinfo, OnTimeout on_timeout)
@@ -34,7 +38,7 @@ bool lock_all(FunctionCallInfo fcinfo, OnTimeout on_timeout)
 	const Requests keys = read_keys(fcinfo, 0, read_mode(fcinfo, 2));
 	const int count = SortAndFold(keys.all, keys.count);
 
-	return take_locks(keys.all, count, read_options(fcinfo, on_timeout));
+	return take_by_arguments(fcinfo, keys.all, count, on_timeout);
 }
 
 bool lock_path(FunctionCallInfo fcinfo, OnTimeout on_timeout)
@@ -42,7 +46,7 @@ bool lock_path(FunctionCallInfo fcinfo, OnTimeout on_timeout)
 	require_primary();
 	const Requests path = read_path(fcinfo, 0, read_mode(fcinfo, 2));
 
-	return take_locks(path.all, path.count, read_options(fcinfo, on_timeout));
+	return take_by_arguments(fcinfo, path.all, path.count, on_timeout);
 }
 
 /* Releases all of the locks or, with a warning that names the key, none. */

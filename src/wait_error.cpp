@@ -72,12 +72,17 @@ char *describe_holders(const LockRequest &request)
 
 } // namespace
 
-char *printable_key(const Key &key)
+char *printable_text(const char *bytes, size_t size)
 {
 	char printable[kMaxEscapedKeyBytes];
 
-	EscapeKey(key.bytes, key.size, GetDatabaseEncoding() == PG_UTF8, printable);
+	EscapeKey(bytes, size, GetDatabaseEncoding() == PG_UTF8, printable);
 	return pstrdup(printable);
+}
+
+char *printable_key(const Key &key)
+{
+	return printable_text(key.bytes, key.size);
 }
 
 void raise_lock_timeout(const LockRequest &request, int timeout_ms)

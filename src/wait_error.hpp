@@ -7,7 +7,8 @@
 
 namespace cs {
 
-/* The key as it may be printed, in the current memory context. */
+/* A key, or a part of one, as it may be printed; in the current memory context. */
+char *printable_text(const char *bytes, size_t size);
 char *printable_key(const Key &key);
 
 /* 55P03: the key could not be locked within so many milliseconds; names the holders. */
