@@ -1,8 +1,8 @@
 /*
  * sql_lock.cpp - the lock functions as SQL calls them: arguments in, result out.
  *
- * What each promises stands in the reference (docs/reference.md) and in the
- * comments on the functions in the install script.
+ * Each reads and checks its arguments (arguments.hpp lists the errors), takes
+ * or releases locks (lock.hpp and held.hpp list theirs) and returns.
  */
 #include <algorithm>
 
@@ -88,28 +88,36 @@ CS_SQL_FUNCTION(cs_unlock_all);
 
 using namespace cs;
 
+/* cs_lock(key, timeout_ms, mode, scope) - returns when the lock is held, else 55P03. */
 Datum cs_lock(PG_FUNCTION_ARGS)
 {
 	lock_one(fcinfo, OnTimeout::kRaise);
 	PG_RETURN_VOID();
 }
 
+/* cs_try_lock(key, timeout_ms, mode, scope) - false instead of 55P03. */
 Datum cs_try_lock(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_BOOL(lock_one(fcinfo, OnTimeout::kReturnFalse));
 }
 
+/* cs_lock_all(keys, timeout_ms, mode, scope) - all of the keys, in tag order, else 55P03. */
 Datum cs_lock_all(PG_FUNCTION_ARGS)
 {
 	lock_all(fcinfo, OnTimeout::kRaise);
 	PG_RETURN_VOID();
 }
 
+/* cs_try_lock_all(keys, timeout_ms, mode, scope) - false, and none of them, instead of 55P03. */
 Datum cs_try_lock_all(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_BOOL(lock_all(fcinfo, OnTimeout::kReturnFalse));
 }
 
+/*
+ * cs_try_lock_any(keys, max_locks, mode, scope) - the keys that were free, in
+ * the order of the array; never waits.
+ */
 Datum cs_try_lock_any(PG_FUNCTION_ARGS)
 {
 	require_primary();
@@ -141,17 +149,20 @@ Datum cs_try_lock_any(PG_FUNCTION_ARGS)
 	PG_RETURN_ARRAYTYPE_P(construct_array(taken_keys, taken, TEXTOID, -1, false, TYPALIGN_INT));
 }
 
+/* cs_lock_path(path, timeout_ms, mode, scope) - the path and its ancestors, else 55P03. */
 Datum cs_lock_path(PG_FUNCTION_ARGS)
 {
 	lock_path(fcinfo, OnTimeout::kRaise);
 	PG_RETURN_VOID();
 }
 
+/* cs_try_lock_path(path, timeout_ms, mode, scope) - false, and nothing, instead of 55P03. */
 Datum cs_try_lock_path(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_BOOL(lock_path(fcinfo, OnTimeout::kReturnFalse));
 }
 
+/* cs_unlock(key, mode) - one hold in session scope; false and a warning if there is none. */
 Datum cs_unlock(PG_FUNCTION_ARGS)
 {
 	require_primary();
@@ -160,12 +171,14 @@ Datum cs_unlock(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(unlock({&request, 1}));
 }
 
+/* cs_unlock_path(path, mode) - what one cs_lock_path in session scope took, or nothing. */
 Datum cs_unlock_path(PG_FUNCTION_ARGS)
 {
 	require_primary();
 	PG_RETURN_BOOL(unlock(read_path(fcinfo, 0, read_mode(fcinfo, 1))));
 }
 
+/* cs_unlock_all() - the number of holds in session scope that were given back. */
 Datum cs_unlock_all([[maybe_unused]] PG_FUNCTION_ARGS)
 {
 	require_primary();

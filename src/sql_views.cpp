@@ -135,6 +135,7 @@ CS_SQL_FUNCTION(cs_holders);
 
 using namespace cs;
 
+/* cs_key_tag(key) - the columns of pg_locks that identify the key's lock. */
 Datum cs_key_tag(PG_FUNCTION_ARGS)
 {
 	const Key key = read_key(fcinfo, 0, "key");
@@ -148,6 +149,7 @@ Datum cs_key_tag(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(row_type), values, nulls)));
 }
 
+/* cs_held_mode(key) - the strongest mode this session holds, in either scope, or null. */
 Datum cs_held_mode(PG_FUNCTION_ARGS)
 {
 	require_primary();
@@ -158,6 +160,7 @@ Datum cs_held_mode(PG_FUNCTION_ARGS)
 	PG_RETURN_TEXT_P(cstring_to_text(ModeName(mode)));
 }
 
+/* cs_holders(key) - a row for each session that holds the key or waits for it, now. */
 Datum cs_holders(PG_FUNCTION_ARGS)
 {
 	if (SRF_IS_FIRSTCALL())

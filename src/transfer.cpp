@@ -310,6 +310,10 @@ CS_SQL_FUNCTION(cs_transfer);
 
 using namespace cs;
 
+/*
+ * cs_transfer(accounts, from_id, to_id, amount, timeout_ms, id_column,
+ * balance_column, INOUT from_balance, INOUT to_balance) - the new balances.
+ */
 Datum cs_transfer(PG_FUNCTION_ARGS)
 {
 	require_primary();

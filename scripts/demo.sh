@@ -1,0 +1,88 @@
+#!/usr/bin/env bash
+#
+# Shows four races, each without a lock, with what PostgreSQL has built in, and
+# with a key lock: real sessions, in a private server that is gone afterwards.
+
+set -euo pipefail
+
+usage() {
+    cat <<'HELP'
+usage: bash scripts/demo.sh [--keep]
+
+Installs what is missing (apt), builds the extension in a temporary folder,
+starts a private PostgreSQL server there and runs the races of demo/ in it.
+Existing servers and databases are not touched.
+
+  --keep   leave the server running, and print how to connect and to stop it
+  --help   this text
+
+environment:
+  PG_CONFIG     the pg_config of the PostgreSQL to use
+  CS_RUN_USER   for root: the user who builds and runs the server (nobody)
+  CS_PYTHON     a python3 with psycopg2 (/usr/bin/python3)
+
+exit status: 0 if every safe way kept its invariant and every naive way broke
+it, 1 if not or if something failed, 2 for a wrong option.
+HELP
+}
+
+keep=''
+for option in "$@"; do
+    case $option in
+        --keep) keep=yes ;;
+        --help | -h)
+            usage
+            exit 0
+            ;;
+        *)
+            printf 'demo.sh: unknown option "%s"\n\n' "$option" >&2
+            usage >&2
+            exit 2
+            ;;
+    esac
+done
+
+# shellcheck source=scripts/common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+# PostgreSQL's programs refuse to run as root, except for psql.
+how_to_go_on() {
+    local sudo='' as_owner=''
+    if ((EUID == 0)); then
+        sudo=${SUDO_USER:+sudo }
+        as_owner="cd / && ${sudo}runuser -u $RUN_USER -- "
+    fi
+    cat <<HELP
+
+The server keeps running.  The tables of each race and way are in a schema of
+their own: stock_naive, stock_row_lock, stock_key_lock, ...
+
+connect:
+  $sudo$PG_BIN/psql -h $SOCKET_DIR -U postgres demo
+stop it and remove its folder:
+  ($as_owner$PG_BIN/pg_ctl stop -m fast -D $DATA_DIR) && ${sudo}rm -rf $TMP_ROOT
+HELP
+}
+
+choose_postgres
+install_packages "${BUILD_PACKAGES[@]}" python3 python3-psycopg2
+
+say "building with PostgreSQL $PG_MAJOR"
+make_private_copy
+build_extension with_llvm=no # nothing here is worth inlining into JIT code
+
+say "starting a private server"
+# Nothing here needs to survive a power cut, and a slow disk would only stretch
+# the demo.
+start_server fsync=off max_connections=40
+run_psql -d postgres -c 'CREATE DATABASE demo'
+run_psql -d demo -c 'CREATE EXTENSION concurrency_safe'
+
+status=0
+run_child "${AS_USER[@]}" env PGHOST="$SOCKET_DIR" PGUSER=postgres \
+    PGDATABASE=demo "$PYTHON" -B "$SOURCE_DIR/demo/run.py" || status=$?
+if [[ -n $keep ]]; then
+    keep_server
+    how_to_go_on
+fi
+exit "$status"

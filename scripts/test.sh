@@ -1,0 +1,224 @@
+#!/usr/bin/env bash
+#
+# Runs every test suite against private, temporary servers.  See --help.
+#
+# Each suite counts single tests: checks of the unit test, files of pg_regress
+# and of the isolation tester, assertions of pgTAP and of the TAP tests.
+
+set -euo pipefail
+
+ALL_SUITES=(unit regress isolation pgtap tap)
+
+usage() {
+    cat <<'HELP'
+usage: bash scripts/test.sh [SUITE...]
+
+Installs what is missing (apt), builds the extension with warnings as errors
+in a temporary folder, and runs the suites there, or only those named:
+
+  unit        the parts that need no server: keys, their tags, paths
+  regress     SQL, one session (test/sql)
+  isolation   SQL, several sessions (test/specs)
+  pgtap       the promises to users, as pgTAP (test/pgtap)
+  tap         crashes, restarts, standbys, timeouts, races (test/t)
+
+Existing servers and databases are not touched, and nothing is left behind.
+The last line is "N passed, N failed".
+
+environment:
+  PG_CONFIG      the pg_config of the PostgreSQL to use
+  CS_RUN_USER    for root: the user who builds and runs the servers (nobody)
+  CS_RACE_CALLS  calls in the test of the race between grant and timeout (100000)
+  PROVE_TESTS    the files to run in the tap suite (test/t/*.pl)
+
+exit status: 0 if every test passed and every suite ran at least one, else 1;
+2 for a wrong argument.
+HELP
+}
+
+suites=()
+for argument in "$@"; do
+    case $argument in
+        --help | -h)
+            usage
+            exit 0
+            ;;
+        unit | regress | isolation | pgtap | tap) suites+=("$argument") ;;
+        *)
+            printf 'test.sh: unknown argument "%s"\n\n' "$argument" >&2
+            usage >&2
+            exit 2
+            ;;
+    esac
+done
+((${#suites[@]} > 0)) || suites=("${ALL_SUITES[@]}")
+
+# shellcheck source=scripts/common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+passed=0 failed=0 report=()
+
+# --- what may outlive an interrupted suite -------------------------------------
+
+# A suite is a tree of processes in a session of its own, and its servers are
+# sessions of their own again: each is known by its data folder.
+stop_suite() {
+    local status=$? file
+    set +e
+    trap '' INT TERM HUP
+    if [[ -n $CHILD_PID ]] && kill -TERM -- "-$CHILD_PID" 2>/dev/null; then
+        wait "$CHILD_PID" 2>/dev/null
+    fi
+    if [[ -n $TMP_ROOT ]]; then
+        stop_server
+        while IFS= read -r file; do
+            DATA_DIR=${file%/*} SERVER_PID=''
+            stop_server
+        done < <(find "$TMP_ROOT" -name postmaster.pid)
+    fi
+    return "$status"
+}
+trap 'stop_suite; cleanup' EXIT
+
+# run_suite_command COMMAND...: unprivileged, its output in $log.
+run_suite_command() {
+    run_child setsid "${AS_USER[@]}" env LC_ALL=C.UTF-8 TMPDIR="$TMP_ROOT/tmp" \
+        PG_TEST_TIMEOUT_DEFAULT="${PG_TEST_TIMEOUT_DEFAULT:-90}" "$@" \
+        >"$log" 2>&1 </dev/null
+}
+
+# --- suites --------------------------------------------------------------------
+#
+# Each writes $log and returns the status of its command.
+
+run_unit() {
+    # shellcheck disable=SC2016 # expanded by the inner shell
+    run_suite_command bash -ec '
+        cd "$1"
+        ${CXX:-g++} -std=c++20 -g -O1 -Wall -Wextra -Wshadow -Wconversion -Werror \
+            -fsanitize=address,undefined -fno-sanitize-recover=all \
+            -Isrc -o test/unit/key_test test/unit/key_test.cpp src/key.cpp
+        ASAN_OPTIONS=detect_leaks=0 test/unit/key_test' bash "$SOURCE_DIR"
+}
+
+# installcheck SUITE_VARIABLE... : one of the suites of "make installcheck".
+installcheck() {
+    run_suite_command make -C "$SOURCE_DIR" installcheck "PG_CONFIG=$PG_CONFIG" \
+        with_llvm=no ENCODING=UTF8 NO_LOCALE=1 "$@"
+}
+
+on_temp_instance() {
+    printf 'EXTRA_REGRESS_OPTS=--temp-instance=%s --temp-config=%s' \
+        "$TMP_ROOT/instance" "$TMP_ROOT/extension.conf"
+}
+
+run_regress() { installcheck ISOLATION= TAP_TESTS= "$(on_temp_instance)"; }
+
+run_isolation() { installcheck REGRESS= TAP_TESTS= "$(on_temp_instance)"; }
+
+run_tap() {
+    TEMP_CONFIG=$TMP_ROOT/extension.conf \
+        installcheck REGRESS= ISOLATION= PROVE_FLAGS='--verbose --timer' \
+        "PROVE_TESTS=${PROVE_TESTS:-test/t/*.pl}"
+}
+
+run_pgtap() {
+    local status=0 files=("$SOURCE_DIR"/test/pgtap/*.sql)
+    start_server fsync=off max_prepared_transactions=10
+    run_psql -d postgres -c "CREATE DATABASE pgtap" \
+        -c '\c pgtap' -c 'CREATE EXTENSION pgtap' \
+        -c 'CREATE EXTENSION concurrency_safe'
+    run_suite_command env PGHOST="$SOCKET_DIR" PGUSER=postgres PGDATABASE=pgtap \
+        PATH="$PG_BIN:$PATH" pg_prove --verbose --timer "${files[@]}" || status=$?
+    stop_server
+    return "$status"
+}
+
+# --- counting ------------------------------------------------------------------
+
+count_lines() { grep -cE "$1" "$log" || true; }
+
+# pg_regress speaks TAP since PostgreSQL 16; before, "test name ... ok  12 ms".
+PASSED_LINE='^ok [0-9]+( |$)| \.\.\. ok +[0-9]+ ms'
+FAILED_LINE='^not ok [0-9]+( |$)| \.\.\. FAILED'
+SKIPPED_LINE='^ok [0-9]+ .*# (skip|SKIP)'
+
+show_failure() {
+    local file
+    case $1 in
+        pgtap | tap)
+            grep -nE -A 12 '^not ok|^# +Failed|Bailout|Dubious|psql:.*ERROR' "$log" |
+                head -n 200
+            sed -n '/^Test Summary Report/,$p' "$log"
+            while IFS= read -r file; do
+                say "--- the end of ${file##*/}"
+                tail -n 30 "$file"
+            done < <(failed_logs)
+            ;;
+        *)
+            # pg_regress's own words, then what differs.
+            tail -n 60 "$log"
+            for file in "$SOURCE_DIR"/regression.diffs \
+                "$SOURCE_DIR"/output_iso/regression.diffs; do
+                if [[ -s $file ]]; then
+                    say "--- ${file#"$SOURCE_DIR"/}"
+                    head -n 400 "$file"
+                fi
+            done
+            ;;
+    esac
+}
+
+# The logs of the TAP tests that failed.
+failed_logs() {
+    local name
+    sed -n '/^Test Summary Report/,$s/^\(test\/t\/[^ ]*\)\.pl .*/\1/p' "$log" |
+        while IFS= read -r name; do
+            name=$SOURCE_DIR/tmp_check/log/regress_log_${name##*/}
+            [[ ! -f $name ]] || printf '%s\n' "$name"
+        done
+}
+
+run_suite() {
+    local suite=$1 status=0 good bad skipped start=$SECONDS line note=''
+    log=$TMP_ROOT/$suite.log
+    say "running $suite"
+    rm -rf "$SOURCE_DIR/regression.diffs" "$SOURCE_DIR/output_iso"
+    "run_$suite" || status=$?
+    good=$(count_lines "$PASSED_LINE")
+    bad=$(count_lines "$FAILED_LINE")
+    skipped=$(count_lines "$SKIPPED_LINE")
+    good=$((good - skipped))
+    if ((status != 0 && bad == 0)); then
+        bad=1 note=", the suite ended with status $status"
+    elif ((good == 0 && bad == 0)); then
+        bad=1 note=', no test ran'
+    fi
+    ((skipped == 0)) || note+=", $skipped skipped"
+    line=$(printf '%-10s %5d passed, %d failed%s (%d s)' \
+        "$suite" "$good" "$bad" "$note" $((SECONDS - start)))
+    ((bad == 0)) || show_failure "$suite"
+    say "$line"
+    report+=("$line")
+    passed=$((passed + good)) failed=$((failed + bad))
+}
+
+# --- all of it -----------------------------------------------------------------
+
+choose_postgres
+install_packages "${BUILD_PACKAGES[@]}" perl libipc-run-perl \
+    libtap-parser-sourcehandler-pgtap-perl "postgresql-$PG_MAJOR-pgtap"
+make_private_copy
+"${AS_USER[@]}" mkdir "$TMP_ROOT/tmp"
+say "building with PostgreSQL $PG_MAJOR"
+build_extension CXX="${CXX:-g++} -Werror" with_llvm=no
+extension_settings >"$TMP_ROOT/extension.conf"
+
+for suite in "${suites[@]}"; do
+    run_suite "$suite"
+done
+
+say ''
+((${#report[@]} < 2)) || printf '%s\n' "${report[@]}"
+say "$passed passed, $failed failed"
+((failed == 0))

@@ -1,0 +1,47 @@
+--
+-- The catalog: signatures, volatility, parallel safety, strictness, comments, owners.
+--
+\pset null null
+CREATE TEMP VIEW own_routine AS
+SELECT p.*
+FROM pg_depend d JOIN pg_proc p ON p.oid = d.objid
+WHERE d.classid = 'pg_proc'::regclass AND d.deptype = 'e' AND d.refclassid = 'pg_extension'::regclass
+  AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'concurrency_safe');
+
+-- The promised lock functions, whatever else there is.
+SELECT proname, pg_get_function_arguments(oid) AS arguments, pg_get_function_result(oid) AS result
+FROM own_routine
+WHERE proname IN ('cs_lock', 'cs_try_lock', 'cs_lock_all', 'cs_try_lock_all', 'cs_try_lock_any', 'cs_lock_path',
+                  'cs_try_lock_path', 'cs_unlock', 'cs_unlock_path', 'cs_unlock_all', 'cs_held_mode', 'cs_key_tag')
+ORDER BY proname COLLATE "C";
+SELECT pg_get_function_arguments(oid) AS cs_transfer FROM own_routine WHERE proname = 'cs_transfer';
+SELECT pg_get_function_arguments(oid) AS cs_holders FROM own_routine WHERE proname = 'cs_holders';
+
+-- A lock taken in a parallel worker would end with it, and a strict function would silently lock nothing for a null key.
+SELECT proname, provolatile, proparallel, proisstrict, proleakproof, prosecdef
+FROM own_routine
+WHERE proname ~ 'lock' AND prokind = 'f'
+ORDER BY proname COLLATE "C";
+SELECT count(*) AS strict FROM own_routine WHERE proisstrict;
+SELECT count(*) AS "security definer without search_path" FROM own_routine
+WHERE prosecdef AND NOT coalesce(proconfig::text LIKE '%search_path%', false);
+
+-- Every object has a comment, a name that says whose it is, and no overload.
+SELECT pg_describe_object(classid, objid, objsubid) AS "without comment"
+FROM pg_depend
+WHERE deptype = 'e' AND refclassid = 'pg_extension'::regclass
+  AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'concurrency_safe')
+  AND classid IN ('pg_proc'::regclass, 'pg_class'::regclass, 'pg_namespace'::regclass, 'pg_operator'::regclass)
+  AND coalesce(obj_description(objid, (SELECT relname FROM pg_class WHERE oid = classid)), '') = ''
+ORDER BY 1;
+SELECT proname FROM own_routine WHERE proname NOT LIKE 'cs\_%' OR pronamespace <> 'public'::regnamespace;
+SELECT proname FROM own_routine GROUP BY proname HAVING count(*) > 1;
+SELECT count(*) = 0 AS "no other routine of these names" FROM pg_proc
+WHERE proname LIKE 'cs\_%' AND oid NOT IN (SELECT oid FROM own_routine);
+
+-- The extension itself.
+SELECT extname, extrelocatable, extnamespace::regnamespace FROM pg_extension WHERE extname = 'concurrency_safe';
+SELECT superuser, trusted, relocatable, schema, requires FROM pg_available_extension_versions
+WHERE name = 'concurrency_safe' AND installed;
+SELECT comment IS NOT NULL AS commented, default_version = installed_version AS newest
+FROM pg_available_extensions WHERE name = 'concurrency_safe';
