@@ -29,4 +29,11 @@ include $(PGXS)
 # The bitcode for JIT inlining is compiled by clang, which gets no PG_CXXFLAGS.
 BITCODE_CXXFLAGS += $(CXX_LANGUAGE) -Wno-unused-command-line-argument
 
+# A lock passes through half a dozen small functions in as many files: inlined
+# across files, that costs about a third less. Only where one compiler both
+# compiles and links. "make LTO=" does without.
+LTO = $(if $(and $(findstring gcc,$(CC)),$(findstring g++,$(CXX))),-flto)
+$(OBJS): CXXFLAGS += $(LTO)
+$(shlib): SHLIB_LINK += $(LTO)
+
 $(OBJS): $(wildcard src/*.hpp)

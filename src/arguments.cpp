@@ -20,10 +20,20 @@ uint64_t KeySeed()
 	return GetSystemIdentifier();
 }
 
+/* The size of a text value, found without detoasting it. */
+Size text_size(Datum datum)
+{
+	const auto *value = reinterpret_cast<const varlena *>(DatumGetPointer(datum));
+
+	if (VARATT_IS_SHORT(value) || VARATT_IS_4B_U(value))
+		return VARSIZE_ANY_EXHDR(value);
+	return toast_raw_datum_size(datum) - VARHDRSZ;
+}
+
 Key checked_key(Datum datum, const char *name)
 {
 	/* Before detoasting: hashing a key of many megabytes could not be interrupted. */
-	const Size size = toast_raw_datum_size(datum) - VARHDRSZ;
+	const Size size = text_size(datum);
 
 	if (size == 0)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
