@@ -147,8 +147,7 @@ show_failure() {
     local file
     case $1 in
         pgtap | tap)
-            grep -nE -A 12 '^not ok|^# +Failed|Bailout|Dubious|psql:.*ERROR' "$log" |
-                head -n 200
+            grep -E -A 5 '^# +Failed test|^Bail|psql:.*ERROR' "$log" | head -n 120
             sed -n '/^Test Summary Report/,$p' "$log"
             while IFS= read -r file; do
                 say "--- the end of ${file##*/}"

@@ -16,10 +16,18 @@ struct TransactionLock
 	int nest_level; /* of the (sub)transaction whose abort releases the lock */
 };
 
+/* Without padding: the hash table compares its keys byte by byte. */
 struct SessionLockId
 {
-	KeyTag tag;
+	uint32 field2;
+	uint32 field3;
+	uint32 field4;
 	int32 mode;
+
+	KeyTag Tag() const
+	{
+		return {field2, field3, static_cast<uint16_t>(field4)};
+	}
 };
 
 struct SessionLock
@@ -27,9 +35,6 @@ struct SessionLock
 	SessionLockId id; /* hash key, must be first */
 	int64 count;	  /* 0: not granted, or held in transaction scope alone */
 };
-
-/* The hash table compares its keys byte by byte, so they must have no gaps. */
-static_assert(sizeof(KeyTag) == 12 && sizeof(SessionLockId) == 16);
 
 constexpr int kFirstCapacity = 64;
 /* Never shrinks, as the lock manager's own table of local locks, which is far larger. */
@@ -43,14 +48,7 @@ long session_lock_check_at = kFirstCapacity;
 
 SessionLockId MakeSessionLockId(const KeyTag &tag, LOCKMODE mode)
 {
-	SessionLockId id;
-
-	memset(&id, 0, sizeof(id));
-	id.tag.field2 = tag.field2;
-	id.tag.field3 = tag.field3;
-	id.tag.field4 = tag.field4;
-	id.mode = mode;
-	return id;
+	return {tag.field2, tag.field3, tag.field4, mode};
 }
 
 SessionLock *FindSessionLock(const KeyTag &tag, LOCKMODE mode)
@@ -87,7 +85,7 @@ void DropStaleSessionLocks()
 		return;
 	hash_seq_init(&scan, session_lock_table);
 	while (auto *lock = static_cast<SessionLock *>(hash_seq_search(&scan)))
-		if (!HeldByThisSession(LockTag(lock->id.tag), lock->id.mode))
+		if (!HeldByThisSession(LockTag(lock->id.Tag()), lock->id.mode))
 			hash_search(session_lock_table, &lock->id, HASH_REMOVE, nullptr);
 }
 
@@ -224,7 +222,7 @@ int release_all_session_locks()
 	{
 		const SessionLockId id = lock->id;
 
-		while (release_session_lock(id.tag, id.mode))
+		while (release_session_lock(id.Tag(), id.mode))
 			released++;
 	}
 	return released;
@@ -261,7 +259,7 @@ long count_held_keys(long enough)
 
 		hash_seq_init(&scan, session_lock_table);
 		while (auto *lock = static_cast<SessionLock *>(hash_seq_search(&scan)))
-			*end++ = lock->id.tag;
+			*end++ = lock->id.Tag();
 	}
 	std::sort(tags, end);
 	const long keys = std::unique(tags, end) - tags;

@@ -40,7 +40,10 @@ SELECT lock_in_function();
 ROLLBACK TO dropped;
 SELECT pg_temp.my_locks();
 ROLLBACK;
+BEGIN;
 EXECUTE lock_key;
+SELECT pg_temp.my_locks();
+COMMIT;
 DROP FUNCTION lock_in_function();
 
 -- Nothing depends on anything that is left behind.

@@ -41,7 +41,4 @@ WHERE proname LIKE 'cs\_%' AND oid NOT IN (SELECT oid FROM own_routine);
 
 -- The extension itself.
 SELECT extname, extrelocatable, extnamespace::regnamespace FROM pg_extension WHERE extname = 'concurrency_safe';
-SELECT superuser, trusted, relocatable, schema, requires FROM pg_available_extension_versions
-WHERE name = 'concurrency_safe' AND installed;
-SELECT comment IS NOT NULL AS commented, default_version = installed_version AS newest
-FROM pg_available_extensions WHERE name = 'concurrency_safe';
+SELECT obj_description(oid, 'pg_extension') IS NOT NULL AS commented FROM pg_extension WHERE extname = 'concurrency_safe';

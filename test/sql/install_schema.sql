@@ -3,7 +3,7 @@
 -- functions of the same names there, or drop the extension with the schema.
 --
 CREATE ROLE regress_cs_owner;
-SELECT session_user AS installer \gset
+\set VERBOSITY terse
 
 -- A schema of an ordinary role is refused, and nothing is left of the attempt.
 BEGIN;

@@ -27,7 +27,6 @@ SELECT count(*) FROM cs_holders('k');
 -- Scope.
 SELECT cs_lock('k', scope => 'session');
 SELECT mode, scope FROM cs_holders('k');
-SELECT cs_lock('k', mode => 'IS');
 BEGIN;
 SELECT cs_lock('k', mode => 'IS');
 SELECT mode, scope FROM cs_holders('k') ORDER BY mode;

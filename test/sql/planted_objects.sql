@@ -45,6 +45,10 @@ CREATE FUNCTION trap.current_schema() RETURNS name LANGUAGE sql AS $$ SELECT tra
 CREATE OPERATOR trap.= (LEFTARG = name, RIGHTARG = name, FUNCTION = trap.equal);
 CREATE OPERATOR trap.= (LEFTARG = oid, RIGHTARG = oid, FUNCTION = trap.equal);
 SET LOCAL search_path = trap, pg_catalog;
+SAVEPOINT set;
+\set VERBOSITY terse
+SELECT 'a'::name = 'a'::name; -- the trap works
+ROLLBACK TO set;
 CREATE EXTENSION concurrency_safe SCHEMA trap;
 RESET search_path;
 SELECT trap.cs_try_lock('k');

@@ -15,13 +15,16 @@ SET concurrency_safe.default_timeout = '2s';
 SHOW concurrency_safe.default_timeout;
 SET concurrency_safe.default_timeout = -1;
 SHOW concurrency_safe.default_timeout;
+\set VERBOSITY sqlstate
 SET concurrency_safe.default_timeout = -2;
 SET concurrency_safe.default_timeout = 2147483648;
+SET concurrency_safe.max_keys_per_session = -2;
+SET concurrency_safe.session_locks = perhaps;
+\set VERBOSITY default
+SHOW concurrency_safe.default_timeout;
 RESET concurrency_safe.default_timeout;
 SET concurrency_safe.key_separator = '';
 SHOW concurrency_safe.key_separator;
-SET concurrency_safe.max_keys_per_session = -2;
-SET concurrency_safe.session_locks = perhaps;
 
 -- They can be kept by role, database, function and transaction.
 BEGIN;

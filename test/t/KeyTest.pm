@@ -95,6 +95,7 @@ sub new
 		err => '',
 		error => '',
 		commands => 0,
+		finished => 0,
 	}, $class;
 
 	$self->{run} = IPC::Run::start(
@@ -109,7 +110,7 @@ sub new
 		'>' => \$self->{out},
 		'2>' => \$self->{err},
 		$self->{timeout} =
-		  IPC::Run::timeout(2 * $PostgreSQL::Test::Utils::timeout_default));
+		  IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default));
 	$self->{pid} = $self->query('SELECT pg_backend_pid()');
 	$self->{pid} =~ /^\d+$/ or croak "no connection: $self->{error}";
 	return $self;
@@ -134,6 +135,7 @@ sub finish
 	my ($self) = @_;
 	my $mark = qr/end of command $self->{commands}\n/;
 
+	return '' if $self->{finished} == $self->{commands};
 	until ($self->{out} =~ $mark && $self->{err} =~ $mark)
 	{
 		last unless $self->{run}->pumpable;
@@ -143,6 +145,8 @@ sub finish
 			last;
 		};
 	}
+
+	$self->{finished} = $self->{commands};
 
 	my $output = $self->{out};
 	$self->{error} = $self->{err};
