@@ -10,8 +10,7 @@ namespace {
 
 [[noreturn]] void raise_null(const char *name)
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("%s must not be null", name)));
+	ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("%s must not be null", name)));
 }
 
 /* The seed of all keys: the same on a primary and its standbys, different elsewhere. */
@@ -36,13 +35,11 @@ Key checked_key(Datum datum, const char *name)
 	const Size size = text_size(datum);
 
 	if (size == 0)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("%s must not be empty", name)));
-	if (size > kMaxKeyBytes)
 		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("%s is too long", name),
-				 errdetail("It has %zu bytes, and the limit is %zu.", size, kMaxKeyBytes)));
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s must not be empty", name)));
+	if (size > kMaxKeyBytes)
+		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("%s is too long", name),
+						errdetail("It has %zu bytes, and the limit is %zu.", size, kMaxKeyBytes)));
 
 	const text *key = DatumGetTextPP(datum);
 
@@ -61,11 +58,10 @@ const text *read_word(FunctionCallInfo fcinfo, int index, const char *name)
 void require_primary()
 {
 	if (RecoveryInProgress())
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("cannot lock keys while recovery is in progress"),
-				 errdetail("A lock on a standby would exclude nobody on the primary."),
-				 errhint("Connect to the primary.")));
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("cannot lock keys while recovery is in progress"),
+						errdetail("A lock on a standby would exclude nobody on the primary."),
+						errhint("Connect to the primary.")));
 }
 
 void require_not_null(FunctionCallInfo fcinfo, int index, const char *name)
@@ -142,7 +138,7 @@ Requests read_keys(FunctionCallInfo fcinfo, int index, LOCKMODE mode)
 		CHECK_FOR_INTERRUPTS();
 		if (nulls[i])
 			raise_null("an element of keys");
-		all[i] = {checked_key(elements[i], "key"), mode, i, false, nullptr};
+		all[i] = MakeRequest(checked_key(elements[i], "key"), mode, i);
 	}
 	return {all, count};
 }
@@ -164,8 +160,7 @@ Requests read_path(FunctionCallInfo fcinfo, int index, LOCKMODE mode)
 							errdetail("Segments are separated by \"%s\" "
 									  "(concurrency_safe.key_separator).",
 									  key_separator)));
-		all[count] = {MakeKey(path.bytes, end, KeySeed()), AncestorMode(mode), count, false,
-					  nullptr};
+		all[count] = MakeRequest(MakeKey(path.bytes, end, KeySeed()), AncestorMode(mode), count);
 		count++;
 	} while (end < path.size);
 	all[count - 1].mode = mode;

@@ -33,7 +33,7 @@ struct SessionLockId
 struct SessionLock
 {
 	SessionLockId id; /* hash key, must be first */
-	int64 count;	  /* 0: not granted, or held in transaction scope alone */
+	int64 count;      /* 0: not granted, or held in transaction scope alone */
 };
 
 constexpr int kFirstCapacity = 64;
@@ -139,8 +139,8 @@ void end_of_subtransaction(SubXactEvent event, [[maybe_unused]] SubTransactionId
 			   transaction_locks[transaction_lock_count - 1].nest_level >= level)
 			transaction_lock_count--;
 	else if (event == SUBXACT_EVENT_COMMIT_SUB)
-		for (int i = transaction_lock_count - 1;
-			 i >= 0 && transaction_locks[i].nest_level >= level; i--)
+		for (int i = transaction_lock_count - 1; i >= 0 && transaction_locks[i].nest_level >= level;
+			 i--)
 			transaction_locks[i].nest_level = level - 1;
 }
 

@@ -9,10 +9,8 @@
  * LockTimeout and CurrentResourceOwner are the globals that change here; both
  * are put back on every path.
  */
-#include <algorithm>
-
-#include "held.hpp"
 #include "lock.hpp"
+#include "held.hpp"
 #include "settings.hpp"
 #include "wait_error.hpp"
 
@@ -106,8 +104,8 @@ void stand_in_queue(const LOCKTAG &tag, LOCKMODE mode, bool session, bool subtra
  * Puts the session back to where it was before the wait that failed, and
  * returns the error.
  */
-ErrorData *clean_up_after_wait(const LOCKTAG &tag, LOCKMODE mode, bool session,
-							   bool subtransaction, MemoryContext context)
+ErrorData *clean_up_after_wait(const LOCKTAG &tag, LOCKMODE mode, bool session, bool subtransaction,
+							   MemoryContext context)
 {
 	LockErrorCleanup();
 	/* Granted all the same, just now: no rollback would ever release it. */
@@ -294,18 +292,6 @@ int take_available_locks(LockRequest *requests, int count, int most, Scope scope
 	}
 	PG_END_TRY();
 	return taken;
-}
-
-int SortAndFold(LockRequest *requests, int count)
-{
-	std::sort(requests, requests + count, [](const LockRequest &a, const LockRequest &b) {
-		return a.key.tag == b.key.tag ? a.position < b.position : a.key.tag < b.key.tag;
-	});
-	LockRequest *end = std::unique(
-		requests, requests + count,
-		[](const LockRequest &a, const LockRequest &b) { return a.key.tag == b.key.tag; });
-
-	return static_cast<int>(end - requests);
 }
 
 } // namespace cs

@@ -4,25 +4,13 @@
  */
 #pragma once
 
-#include "key.hpp"
-#include "lock_mode.hpp"
+#include "lock_request.hpp"
 
 namespace cs {
 
-/* One lock that a call asks for; the rest is filled in when it is granted. */
-struct LockRequest
-{
-	Key key;
-	LOCKMODE mode;
-	int position; /* in the caller's array */
-
-	bool first;			 /* not held before by this session, in that mode */
-	ResourceOwner owner; /* to whom a lock in transaction scope belongs */
-};
-
 enum class OnTimeout
 {
-	kRaise,		 /* error 55P03 that names the key and its holders */
+	kRaise,      /* error 55P03 that names the key and its holders */
 	kReturnFalse /* and the transaction is still usable */
 };
 
@@ -32,7 +20,7 @@ enum class OnTimeout
  */
 class TimeBudget
 {
-  public:
+public:
 	/* 0 = do not wait, -1 = no limit but lock_timeout */
 	explicit TimeBudget(int limit_ms) : limit(limit_ms)
 	{
@@ -46,7 +34,7 @@ class TimeBudget
 	/* Milliseconds for the next wait: 0 = nothing is left, -1 = no limit. */
 	int Left();
 
-  private:
+private:
 	int limit;
 	instr_time start = {};
 };
@@ -73,12 +61,5 @@ bool take_locks(LockRequest *requests, int count, const LockOptions &options, Ti
  * take_locks raises for want of room.
  */
 int take_available_locks(LockRequest *requests, int count, int most, Scope scope);
-
-/*
- * Puts requests into the one order in which everybody takes them and folds
- * duplicates; two calls with the same keys then never deadlock with each
- * other. Returns how many are left.
- */
-int SortAndFold(LockRequest *requests, int count);
 
 } // namespace cs

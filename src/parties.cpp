@@ -1,8 +1,8 @@
 /*
  * parties.cpp - the lock table joined with the status of the backends.
  */
-#include "held.hpp"
 #include "parties.hpp"
+#include "held.hpp"
 
 namespace cs {
 

@@ -15,6 +15,7 @@ extern "C" {
 
 #include "access/detoast.h"
 #include "access/relation.h"
+#include "access/twophase.h"
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/namespace.h"
@@ -35,7 +36,6 @@ extern "C" {
 #include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "storage/proc.h"
-#include "access/twophase.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/backend_status.h"

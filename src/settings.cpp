@@ -30,16 +30,14 @@ void define_settings()
 							"Longest wait for a key where a call gives no timeout.",
 							"0 does not wait, -1 waits without limit.", &default_timeout, 3000, -1,
 							INT_MAX, PGC_USERSET, GUC_UNIT_MS, nullptr, nullptr, nullptr);
-	DefineCustomStringVariable("concurrency_safe.key_separator",
-							   "Separates the segments of a key path.",
-							   "All sessions that lock the same paths must use the same separator.",
-							   &key_separator, ":", PGC_USERSET, 0, check_key_separator, nullptr,
-							   nullptr);
-	DefineCustomIntVariable("concurrency_safe.max_keys_per_session",
-							"Most keys that one session may hold at once.",
-							"0 means a quarter of the server's lock table, -1 means no limit.",
-							&max_keys_per_session, 0, -1, INT_MAX, PGC_SUSET, 0, nullptr, nullptr,
-							nullptr);
+	DefineCustomStringVariable(
+		"concurrency_safe.key_separator", "Separates the segments of a key path.",
+		"All sessions that lock the same paths must use the same separator.", &key_separator, ":",
+		PGC_USERSET, 0, check_key_separator, nullptr, nullptr);
+	DefineCustomIntVariable(
+		"concurrency_safe.max_keys_per_session", "Most keys that one session may hold at once.",
+		"0 means a quarter of the server's lock table, -1 means no limit.", &max_keys_per_session,
+		0, -1, INT_MAX, PGC_SUSET, 0, nullptr, nullptr, nullptr);
 	DefineCustomBoolVariable("concurrency_safe.session_locks",
 							 "Allows keys to be locked in session scope.",
 							 "Turn it off where sessions are shared, as behind a connection pooler "

@@ -8,9 +8,9 @@ namespace cs {
 /* Registers them; called once, when the library is loaded. */
 void define_settings();
 
-extern int default_timeout;		 /* ms, -1 = no limit */
-extern char *key_separator;		 /* never empty */
-extern bool session_locks;		 /* may keys be locked in session scope? */
+extern int default_timeout; /* ms, -1 = no limit */
+extern char *key_separator; /* never empty */
+extern bool session_locks;  /* may keys be locked in session scope? */
 
 /* How many keys this session may hold; -1 = no limit. Works the default out. */
 long MaxKeysPerSession();

@@ -4,10 +4,9 @@
  * Each reads and checks its arguments (arguments.hpp lists the errors), takes
  * or releases locks (lock.hpp and held.hpp list theirs) and returns.
  */
-#include <algorithm>
-
 #include "arguments.hpp"
 #include "held.hpp"
+#include "lock.hpp"
 #include "wait_error.hpp"
 
 namespace cs {
@@ -27,7 +26,7 @@ bool take_by_arguments(FunctionCallInfo fcinfo, LockRequest *requests, int count
 bool lock_one(FunctionCallInfo fcinfo, OnTimeout on_timeout)
 {
 	require_primary();
-	LockRequest request = {read_key(fcinfo, 0, "key"), read_mode(fcinfo, 2), 0, false, nullptr};
+	LockRequest request = MakeRequest(read_key(fcinfo, 0, "key"), read_mode(fcinfo, 2));
 
 	return take_by_arguments(fcinfo, &request, 1, on_timeout);
 }
@@ -132,9 +131,8 @@ Datum cs_try_lock_any(PG_FUNCTION_ARGS)
 
 	const int count = SortAndFold(keys.all, keys.count);
 
-	std::sort(keys.all, keys.all + count, [](const LockRequest &a, const LockRequest &b) {
-		return a.position < b.position;
-	});
+	/* Duplicates are gone; what is left is tried in the order of the array. */
+	SortByPosition(keys.all, count);
 
 	const int taken = take_available_locks(keys.all, count, most, scope);
 	auto *taken_keys = static_cast<Datum *>(palloc(Max(1, taken) * sizeof(Datum)));
@@ -166,7 +164,7 @@ Datum cs_try_lock_path(PG_FUNCTION_ARGS)
 Datum cs_unlock(PG_FUNCTION_ARGS)
 {
 	require_primary();
-	LockRequest request = {read_key(fcinfo, 0, "key"), read_mode(fcinfo, 1), 0, false, nullptr};
+	LockRequest request = MakeRequest(read_key(fcinfo, 0, "key"), read_mode(fcinfo, 1));
 
 	PG_RETURN_BOOL(unlock({&request, 1}));
 }

@@ -92,9 +92,8 @@ HeapTuple make_holder_row(const HolderScan &scan, const Party &party, TupleDesc 
 		if (party.wait_start != 0)
 		{
 			set(kColumnWaitStart, TimestampTzGetDatum(party.wait_start));
-			set(kColumnWaitingFor,
-				DirectFunctionCall2(timestamp_mi, TimestampTzGetDatum(scan.now),
-									TimestampTzGetDatum(party.wait_start)));
+			set(kColumnWaitingFor, DirectFunctionCall2(timestamp_mi, TimestampTzGetDatum(scan.now),
+													   TimestampTzGetDatum(party.wait_start)));
 		}
 		set(kColumnBlockedBy, DirectFunctionCall1(pg_blocking_pids, Int32GetDatum(party.pid)));
 	}
@@ -111,8 +110,8 @@ HolderScan *start_holder_scan(FunctionCallInfo fcinfo, FuncCallContext *context)
 	auto *scan = static_cast<HolderScan *>(palloc0(sizeof(HolderScan)));
 
 	scan->key = read_key(fcinfo, 0, "key");
-	scan->key_text =
-		PointerGetDatum(cstring_to_text_with_len(scan->key.bytes, static_cast<int>(scan->key.size)));
+	scan->key_text = PointerGetDatum(
+		cstring_to_text_with_len(scan->key.bytes, static_cast<int>(scan->key.size)));
 	scan->parties = collect_parties(scan->key.tag);
 	scan->now = GetCurrentTimestamp();
 	namestrcpy(&scan->database, get_database_name(MyDatabaseId));
@@ -178,6 +177,5 @@ Datum cs_holders(PG_FUNCTION_ARGS)
 
 	const Party &party = scan->parties.all[context->call_cntr];
 
-	SRF_RETURN_NEXT(context,
-					HeapTupleGetDatum(make_holder_row(*scan, party, context->tuple_desc)));
+	SRF_RETURN_NEXT(context, HeapTupleGetDatum(make_holder_row(*scan, party, context->tuple_desc)));
 }

@@ -84,16 +84,16 @@ void check_accounts_differ(const Transfer &transfer)
 {
 	if (DatumGetBool(FunctionCall2Coll(&transfer.plan->id_equal, transfer.plan->id_collation,
 									   transfer.from.id, transfer.to.id)))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("cannot transfer from account \"%s\" to itself",
-							   transfer.from.name)));
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("cannot transfer from account \"%s\" to itself", transfer.from.name)));
 }
 
 /* Step 2. */
 void lock_keys(Transfer &transfer)
 {
-	LockRequest requests[] = {{transfer.from.key, kExclusive, 0, false, nullptr},
-							  {transfer.to.key, kExclusive, 1, false, nullptr}};
+	LockRequest requests[] = {MakeRequest(transfer.from.key, kExclusive),
+							  MakeRequest(transfer.to.key, kExclusive)};
 	const int count = SortAndFold(requests, lengthof(requests));
 
 	take_locks(requests, count, {Scope::kTransaction, OnTimeout::kRaise}, transfer.budget);
@@ -116,8 +116,8 @@ uint64 execute(SPIPlanPtr plan, const Transfer &transfer, int expected)
 Numeric numeric_column(uint64 row, int column)
 {
 	bool is_null;
-	const Datum value = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column,
-									  &is_null);
+	const Datum value =
+		SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, &is_null);
 
 	return is_null ? nullptr : DatumGetNumeric(value);
 }
@@ -126,8 +126,8 @@ bool is_from_row(uint64 row, int column)
 {
 	bool is_null;
 
-	return DatumGetBool(SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column,
-									  &is_null));
+	return DatumGetBool(
+		SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, &is_null));
 }
 
 const char *numeric_text(Numeric number)
@@ -146,12 +146,11 @@ void check_exact(const Transfer &transfer, const Account &account, Numeric new_b
 											NumericGetDatum(transfer.amount));
 
 	if (!DatumGetBool(DirectFunctionCall2(numeric_eq, exact, NumericGetDatum(new_balance))))
-		ereport(ERROR,
-				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
-				 errmsg("amount is not exact in the type of the balance of account \"%s\"",
-						account.name),
-				 errdetail("A balance of %s cannot change by exactly %s.",
-						   numeric_text(account.balance), numeric_text(transfer.amount))));
+		ereport(ERROR, (errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+						errmsg("amount is not exact in the type of the balance of account \"%s\"",
+							   account.name),
+						errdetail("A balance of %s cannot change by exactly %s.",
+								  numeric_text(account.balance), numeric_text(transfer.amount))));
 }
 
 void check_balance(Transfer &transfer, Account &account, uint64 row)
@@ -175,9 +174,9 @@ void check_balance(Transfer &transfer, Account &account, uint64 row)
 void check_exists(const Transfer &transfer, const Account &account)
 {
 	if (account.balance == nullptr)
-		ereport(ERROR, (errcode(ERRCODE_NO_DATA_FOUND),
-						errmsg("account \"%s\" does not exist in table %s", account.name,
-							   transfer.plan->table)));
+		ereport(ERROR,
+				(errcode(ERRCODE_NO_DATA_FOUND), errmsg("account \"%s\" does not exist in table %s",
+														account.name, transfer.plan->table)));
 }
 
 /* Step 3. Waiting for a row counts against the same budget as waiting for a key. */
@@ -248,7 +247,8 @@ void run_transfer(Transfer &transfer)
 	error_context_stack = description.previous;
 }
 
-/* The lock keeps the table's name, which is a part of the keys, until the end of the transaction. */
+/* The lock keeps the table's name, which is a part of the keys, until the end of the transaction.
+ */
 Relation open_accounts(FunctionCallInfo fcinfo)
 {
 	require_not_null(fcinfo, 0, "accounts");
@@ -317,7 +317,8 @@ using namespace cs;
 Datum cs_transfer(PG_FUNCTION_ARGS)
 {
 	require_primary();
-	Transfer transfer = {nullptr, {}, {}, read_amount(fcinfo, 3), TimeBudget(read_timeout(fcinfo, 4))};
+	Transfer transfer = {
+		nullptr, {}, {}, read_amount(fcinfo, 3), TimeBudget(read_timeout(fcinfo, 4))};
 	Datum balances[2];
 
 	SPI_connect();

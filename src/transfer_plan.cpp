@@ -100,9 +100,9 @@ const char *write_operator(Oid oper)
 		elog(ERROR, "cache lookup failed for operator %u", oper);
 
 	const auto *form = reinterpret_cast<Form_pg_operator>(GETSTRUCT(tuple));
-	const char *text = psprintf("OPERATOR(%s.%s)",
-								quote_identifier(get_namespace_name(form->oprnamespace)),
-								NameStr(form->oprname));
+	const char *text =
+		psprintf("OPERATOR(%s.%s)", quote_identifier(get_namespace_name(form->oprnamespace)),
+				 NameStr(form->oprname));
 
 	ReleaseSysCache(tuple);
 	return text;
@@ -144,8 +144,8 @@ const char *find_arithmetic(const char *name, const Column &column)
 SPIPlanPtr prepare(const char *command, Oid id_type)
 {
 	Oid types[kTransferParameters] = {id_type, id_type, NUMERICOID};
-	SPIPlanPtr plan = SPI_prepare_cursor(command, kTransferParameters, types,
-										 CURSOR_OPT_GENERIC_PLAN);
+	SPIPlanPtr plan =
+		SPI_prepare_cursor(command, kTransferParameters, types, CURSOR_OPT_GENERIC_PLAN);
 
 	if (plan == nullptr)
 		elog(ERROR, "could not prepare \"%s\": %s", command, SPI_result_code_string(SPI_result));
@@ -156,14 +156,13 @@ void prepare_commands(TransferPlan &plan, const Column &id, const Column &balanc
 					  const char *equal)
 {
 	const char *is_from = psprintf("t.%s %s $1", id.name, equal);
-	const char *amount = psprintf("CAST($3 AS %s)",
-								  format_type_extended(balance.type, balance.typmod,
-													   FORMAT_TYPE_TYPEMOD_GIVEN |
-														   FORMAT_TYPE_FORCE_QUALIFY));
-	const char *new_balance =
-		psprintf("CASE WHEN %s THEN t.%s %s %s ELSE t.%s %s %s END", is_from, balance.name,
-				 find_arithmetic("-", balance), amount, balance.name,
-				 find_arithmetic("+", balance), amount);
+	const char *amount =
+		psprintf("CAST($3 AS %s)",
+				 format_type_extended(balance.type, balance.typmod,
+									  FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY));
+	const char *new_balance = psprintf("CASE WHEN %s THEN t.%s %s %s ELSE t.%s %s %s END", is_from,
+									   balance.name, find_arithmetic("-", balance), amount,
+									   balance.name, find_arithmetic("+", balance), amount);
 	const char *both = psprintf("t.%s %s ANY (ARRAY[$1, $2])", id.name, equal);
 
 	plan.lock_and_read = prepare(
@@ -171,11 +170,11 @@ void prepare_commands(TransferPlan &plan, const Column &id, const Column &balanc
 				 "FROM %s AS t WHERE %s ORDER BY t.%s FOR NO KEY UPDATE",
 				 is_from, balance.name, new_balance, plan.table, both, id.name),
 		id.type);
-	plan.update = prepare(
-		psprintf("UPDATE %s AS t SET %s = %s WHERE %s "
-				 "RETURNING %s, CAST(t.%s AS pg_catalog.numeric)",
-				 plan.table, balance.name, new_balance, both, is_from, balance.name),
-		id.type);
+	plan.update =
+		prepare(psprintf("UPDATE %s AS t SET %s = %s WHERE %s "
+						 "RETURNING %s, CAST(t.%s AS pg_catalog.numeric)",
+						 plan.table, balance.name, new_balance, both, is_from, balance.name),
+				id.type);
 }
 
 TransferPlan *build_plan(Relation accounts, const Column &id, const Column &balance)
@@ -184,9 +183,8 @@ TransferPlan *build_plan(Relation accounts, const Column &id, const Column &bala
 		AllocSetContextCreate(CurrentMemoryContext, "transfer plan", ALLOCSET_SMALL_SIZES);
 	auto *plan = static_cast<TransferPlan *>(MemoryContextAllocZero(context, sizeof(TransferPlan)));
 	const TypeCacheEntry *id_type = lookup_type_cache(id.type, TYPECACHE_EQ_OPR);
-	const char *table =
-		quote_qualified_identifier(get_namespace_name(RelationGetNamespace(accounts)),
-								   RelationGetRelationName(accounts));
+	const char *table = quote_qualified_identifier(
+		get_namespace_name(RelationGetNamespace(accounts)), RelationGetRelationName(accounts));
 	Oid function;
 	bool varlena;
 

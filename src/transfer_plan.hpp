@@ -21,7 +21,7 @@ inline constexpr int kTransferParameters = 3;
 enum ReadColumn
 {
 	kReadIsFrom = 1,
-	kReadBalance,	/* numeric */
+	kReadBalance,   /* numeric */
 	kReadNewBalance /* numeric, as the balance's own type works it out */
 };
 
@@ -45,8 +45,8 @@ struct TransferPlan
 	FmgrInfo id_equal;
 
 	MemoryContext context; /* of this struct and what it points to */
-	int users;			   /* calls that use it now; a trigger may nest them */
-	bool superseded;	   /* to be dropped by its last user */
+	int users;             /* calls that use it now; a trigger may nest them */
+	bool superseded;       /* to be dropped by its last user */
 };
 
 /*

@@ -1,8 +1,8 @@
 /*
  * wait_error.cpp - messages, details and hints of a wait that failed.
  */
-#include "parties.hpp"
 #include "wait_error.hpp"
+#include "parties.hpp"
 
 namespace cs {
 
@@ -20,8 +20,7 @@ void append_holder(StringInfo out, const Party &holder)
 {
 	if (holder.pid == 0)
 	{
-		appendStringInfo(out, "A prepared transaction holds it in %s mode.",
-						 ModeName(holder.mode));
+		appendStringInfo(out, "A prepared transaction holds it in %s mode.", ModeName(holder.mode));
 		return;
 	}
 	appendStringInfo(out, "Process %d holds it in %s mode", holder.pid, ModeName(holder.mode));
@@ -32,8 +31,8 @@ void append_holder(StringInfo out, const Party &holder)
 		appendStringInfo(out, " in session scope, idle for " INT64_FORMAT " ms",
 						 MillisecondsSince(holder.state_change));
 	if (holder.known && OidIsValid(holder.role) && may_see_activity_of(holder.role))
-		appendStringInfo(out, " (role \"%s\", application \"%s\")",
-						 NameStr(holder.role_name), holder.application);
+		appendStringInfo(out, " (role \"%s\", application \"%s\")", NameStr(holder.role_name),
+						 holder.application);
 	appendStringInfoChar(out, '.');
 }
 

@@ -3,7 +3,7 @@
  */
 #pragma once
 
-#include "lock.hpp"
+#include "lock_request.hpp"
 
 namespace cs {
 
