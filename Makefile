@@ -18,7 +18,8 @@ PROVE_TESTS = test/t/*.pl
 # No exceptions, no RTTI and no C++ runtime: an error of the server leaves a
 # function by longjmp, which must find nothing to unwind.
 CXX_LANGUAGE = -std=c++20 -fno-exceptions -fno-rtti -fno-threadsafe-statics -Wno-register
-PG_CXXFLAGS = $(CXX_LANGUAGE) -fvisibility=hidden -Wall -Wextra -Wshadow -Wconversion
+# No procedure linkage table: the functions we call are the server's, bound at load time anyway.
+PG_CXXFLAGS = $(CXX_LANGUAGE) -fvisibility=hidden -fno-plt -Wall -Wextra -Wshadow -Wconversion
 
 PG_CONFIG ?= pg_config
 # The server's headers are not ours to warn about.

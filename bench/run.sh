@@ -42,51 +42,54 @@ source "$(dirname "${BASH_SOURCE[0]}")/../scripts/common.sh"
 
 median() { sort -g | awk '{v[NR] = $1} END {printf "%.3f\n", (v[int((NR + 1) / 2)] + v[int(NR / 2) + 1]) / 2}'; }
 
-# Runs A B, B A, A B, ... so that neither always profits from going first.
-# Prints A, B and the ratio of each pair, then the median ratio.
-alternate() {
-    local measure=$1 reference=$2 candidate=$3 i a b ratios=()
-    for ((i = 1; i <= runs; i++)); do
-        if ((i % 2)); then
-            a=$("$measure" "$reference") b=$("$measure" "$candidate")
-        else
-            b=$("$measure" "$candidate") a=$("$measure" "$reference")
-        fi
-        ratios+=("$(awk -v a="$a" -v b="$b" 'BEGIN {printf "%.3f", b / a}')")
-        printf '  run %d: %10s %10s   ratio %s\n' "$i" "$a" "$b" "${ratios[-1]}" >&2
-    done
-    printf '%s\n' "${ratios[@]}" | median
+# Prints one pair of measurements and its ratio, and remembers the ratio.
+ratios=()
+note_pair() {
+    ratios+=("$(awk -v a="$1" -v b="$2" 'BEGIN {printf "%.3f", b / a}')")
+    printf '  run %2d: %12.1f %12.1f   ratio %s\n' "${#ratios[@]}" "$1" "$2" "${ratios[-1]}"
 }
 
-# Milliseconds of one statement over all keys and of its commit. A first, not
-# measured run of the same statement comes before it: the order in which the
-# server's lock table reuses its memory is then its own and not its rival's.
+median_ratio() { printf '%s\n' "${ratios[@]}" | median; }
+
+# Prints milliseconds for the reference and the candidate, alternating, in one
+# session. A not measured execution of the same statement comes before each: the
+# order in which the lock table reuses its memory is then its own and not its
+# rival's. Each statement is its own transaction, so the release counts, too.
 bulk_ms() {
-    run_psql -d bench -At <<SQL | awk '
-        $1 == "held" { held = $2 }
-        $1 == "Time:" { ms += $2 }
-        END { if (held != 100000) { print "held " held > "/dev/stderr"; exit 1 } print ms }'
-LOAD 'concurrency_safe';
-SET concurrency_safe.max_keys_per_session = -1;
-SELECT count($1) FROM keys \g /dev/null
-BEGIN;
-\timing on
-SELECT count($1) FROM keys \g /dev/null
-\timing off
-SELECT 'held ' || count(*) FROM pg_locks WHERE locktype = 'advisory';
-\timing on
-COMMIT;
-SQL
+    local i statement
+    {
+        echo "LOAD 'concurrency_safe'; SET concurrency_safe.max_keys_per_session = -1;"
+        for ((i = 0; i < runs; i++)); do
+            for statement in "$@"; do
+                printf '%s\n' "$statement" '\timing on' "$statement" '\timing off'
+            done
+        done
+    } | run_psql -d bench -At | sed -nE 's/^Time: ([0-9.]+) ms.*/\1/p' | paste - -
+}
+
+# How many locks the statement holds before it ends.
+locks_held() {
+    run_psql -d bench -At -c "SET concurrency_safe.max_keys_per_session = -1" -c BEGIN \
+        -c "$1" -c "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'" | tail -n 1
 }
 
 bulk() {
-    say "bulk: milliseconds for 100,000 keys; built-in, cs_lock" >&2
+    local a b statement
+    local reference='SELECT count(pg_advisory_xact_lock(hashtextextended(key, 0))) FROM keys;'
+    local candidate='SELECT count(cs_lock(key)) FROM keys;'
+    say "bulk: milliseconds for 100,000 keys; built-in, cs_lock"
     run_psql -d bench -c "
         CREATE TABLE keys AS
             SELECT 'withdraw:user:' || i AS key FROM generate_series(1, 100000) AS i"
     run_psql -d bench -c "VACUUM (FREEZE, ANALYZE) keys"
-    say "bulk: cs_lock takes $(alternate bulk_ms \
-        'pg_advisory_xact_lock(hashtextextended(key, 0))' 'cs_lock(key)') of the built-in pair's time"
+    for statement in "$reference" "$candidate"; do
+        [[ $(locks_held "$statement") == 100000 ]] || die "not 100,000 locks: $statement"
+    done
+    ratios=()
+    while read -r a b; do
+        note_pair "$a" "$b"
+    done < <(bulk_ms "$reference" "$candidate")
+    say "bulk: cs_lock takes $(median_ratio) of the built-in pair's time"
 }
 
 # Transactions per second of a pgbench script.
@@ -97,15 +100,21 @@ transfer_tps() {
 }
 
 transfer() {
-    local sum
-    say "transfer: per second, 16 clients, 1,000 accounts; row locks from the client, cs_transfer" >&2
+    local sum i a b
+    say "transfer: per second, 16 clients, 1,000 accounts; row locks from the client, cs_transfer"
     run_psql -d bench -c "
         CREATE TABLE accounts (id integer PRIMARY KEY, balance numeric NOT NULL);
         INSERT INTO accounts SELECT i, 1000000 FROM generate_series(1, 1000) AS i"
     run_psql -d bench -c "VACUUM (ANALYZE) accounts"
-    say "transfer: cs_transfer does $(alternate transfer_tps client_row_locks transfer) times as many"
+    ratios=()
+    for ((i = 0; i < runs; i++)); do
+        a=$(transfer_tps client_row_locks)
+        b=$(transfer_tps transfer)
+        note_pair "$a" "$b"
+    done
     sum=$(run_psql -d bench -At -c "SELECT sum(balance) FROM accounts")
     ((sum == 1000000000)) || die "the sum of the balances is $sum"
+    say "transfer: cs_transfer does $(median_ratio) times as many, and the sum is exact"
 }
 
 choose_postgres

@@ -13,20 +13,39 @@ namespace {
 	ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("%s must not be null", name)));
 }
 
-/* The seed of all keys: the same on a primary and its standbys, different elsewhere. */
+/*
+ * The seed of all keys: the same on a primary and its standbys, different
+ * elsewhere, and never 0.
+ */
 uint64_t KeySeed()
 {
-	return GetSystemIdentifier();
+	static uint64_t seed = 0;
+
+	if (seed == 0)
+		seed = GetSystemIdentifier();
+	return seed;
 }
 
-/* The size of a text value, found without detoasting it. */
+/* Is the text there as it is, neither compressed nor stored elsewhere? */
+bool IsPlain(const varlena *value)
+{
+	return VARATT_IS_4B_U(value) || (VARATT_IS_1B(value) && !VARATT_IS_1B_E(value));
+}
+
+/* The size of a text in bytes, found without detoasting it. */
 Size text_size(Datum datum)
 {
 	const auto *value = reinterpret_cast<const varlena *>(DatumGetPointer(datum));
 
-	if (VARATT_IS_SHORT(value) || VARATT_IS_4B_U(value))
-		return VARSIZE_ANY_EXHDR(value);
-	return toast_raw_datum_size(datum) - VARHDRSZ;
+	return IsPlain(value) ? VARSIZE_ANY_EXHDR(value) : toast_raw_datum_size(datum) - VARHDRSZ;
+}
+
+/* What DatumGetTextPP does, without a call for the text that is plain, as nearly all are. */
+const text *get_text(Datum datum)
+{
+	const auto *value = reinterpret_cast<const varlena *>(DatumGetPointer(datum));
+
+	return IsPlain(value) ? value : DatumGetTextPP(datum);
 }
 
 Key checked_key(Datum datum, const char *name)
@@ -41,7 +60,7 @@ Key checked_key(Datum datum, const char *name)
 		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("%s is too long", name),
 						errdetail("It has %zu bytes, and the limit is %zu.", size, kMaxKeyBytes)));
 
-	const text *key = DatumGetTextPP(datum);
+	const text *key = get_text(datum);
 
 	return MakeKey(VARDATA_ANY(key), size, KeySeed());
 }
@@ -50,7 +69,7 @@ Key checked_key(Datum datum, const char *name)
 const text *read_word(FunctionCallInfo fcinfo, int index, const char *name)
 {
 	require_not_null(fcinfo, index, name);
-	return PG_GETARG_TEXT_PP(index);
+	return get_text(PG_GETARG_DATUM(index));
 }
 
 } // namespace

@@ -218,32 +218,11 @@ void check_key_limit(const LockRequest *requests, int count)
 		raise_too_many_keys(held, wanted, limit);
 }
 
-} // namespace
-
-int TimeBudget::Left()
-{
-	if (limit <= 0)
-		return limit;
-	if (INSTR_TIME_IS_ZERO(start))
-	{
-		INSTR_TIME_SET_CURRENT(start);
-		return limit;
-	}
-
-	instr_time elapsed;
-
-	INSTR_TIME_SET_CURRENT(elapsed);
-	INSTR_TIME_SUBTRACT(elapsed, start);
-	return static_cast<int>(Max(0, limit - INSTR_TIME_GET_MILLISEC(elapsed)));
-}
-
-bool take_locks(LockRequest *requests, int count, const LockOptions &options, TimeBudget &budget)
+/* Several locks, all or none. */
+bool take_several_locks(LockRequest *requests, int count, const LockOptions &options,
+						TimeBudget &budget)
 {
 	volatile int taken = 0;
-
-	check_key_limit(requests, count);
-	if (count == 1)
-		return take_lock(requests[0], options, budget);
 
 	PG_TRY();
 	{
@@ -266,6 +245,32 @@ bool take_locks(LockRequest *requests, int count, const LockOptions &options, Ti
 		return true;
 	give_back(requests, taken, options.scope);
 	return false;
+}
+
+} // namespace
+
+int TimeBudget::Left()
+{
+	if (limit <= 0)
+		return limit;
+	if (INSTR_TIME_IS_ZERO(start))
+	{
+		INSTR_TIME_SET_CURRENT(start);
+		return limit;
+	}
+
+	instr_time elapsed;
+
+	INSTR_TIME_SET_CURRENT(elapsed);
+	INSTR_TIME_SUBTRACT(elapsed, start);
+	return static_cast<int>(Max(0, limit - INSTR_TIME_GET_MILLISEC(elapsed)));
+}
+
+bool take_locks(LockRequest *requests, int count, const LockOptions &options, TimeBudget &budget)
+{
+	check_key_limit(requests, count);
+	return count == 1 ? take_lock(requests[0], options, budget)
+					  : take_several_locks(requests, count, options, budget);
 }
 
 int take_available_locks(LockRequest *requests, int count, int most, Scope scope)

@@ -17,7 +17,6 @@ struct ModeNames
 	std::string_view short_name;
 };
 
-/* The default comes first: it is the one looked up most often. */
 constexpr ModeNames kModes[] = {
 	{kExclusive, "exclusive", "X"},
 	{kShared, "shared", "S"},
@@ -26,12 +25,21 @@ constexpr ModeNames kModes[] = {
 	{kSharedIntentExclusive, "shared intent exclusive", "SIX"},
 };
 
+/* A length known to the compiler spares the call of memcmp. */
+template <size_t N> bool IsLiteral(const char *name, size_t size, const char (&literal)[N])
+{
+	return size == N - 1 && memcmp(name, literal, N - 1) == 0;
+}
+
 } // namespace
 
 LOCKMODE mode_from_name(const char *name, size_t size)
 {
 	const std::string_view wanted(name, size);
 
+	/* The default, which nearly every call has, before the search. */
+	if (IsLiteral(name, size, "exclusive"))
+		return kExclusive;
 	for (const ModeNames &known : kModes)
 		if (wanted == known.name || wanted == known.short_name)
 			return known.mode;
@@ -44,11 +52,9 @@ LOCKMODE mode_from_name(const char *name, size_t size)
 
 Scope scope_from_name(const char *name, size_t size)
 {
-	const std::string_view wanted(name, size);
-
-	if (wanted == "transaction")
+	if (IsLiteral(name, size, "transaction"))
 		return Scope::kTransaction;
-	if (wanted == "session")
+	if (IsLiteral(name, size, "session"))
 		return Scope::kSession;
 	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					errmsg("unrecognized lock scope: \"%s\"", pnstrdup(name, size)),
