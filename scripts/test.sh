@@ -147,7 +147,8 @@ show_failure() {
     local file
     case $1 in
         pgtap | tap)
-            grep -E -A 5 '^# +Failed test|^Bail|psql:.*ERROR' "$log" | head -n 120
+            { grep -E -A 5 '^# +Failed test|^Bail|psql:.*ERROR' "$log" || true; } |
+                head -n 120 || true
             sed -n '/^Test Summary Report/,$p' "$log"
             while IFS= read -r file; do
                 say "--- the end of ${file##*/}"

@@ -51,18 +51,18 @@ SessionLockId MakeSessionLockId(const KeyTag &tag, LOCKMODE mode)
 	return {tag.field2, tag.field3, tag.field4, mode};
 }
 
+long SessionLockCount()
+{
+	return session_lock_table == nullptr ? 0 : hash_get_num_entries(session_lock_table);
+}
+
 SessionLock *FindSessionLock(const KeyTag &tag, LOCKMODE mode)
 {
-	if (session_lock_table == nullptr)
+	if (SessionLockCount() == 0)
 		return nullptr;
 	const SessionLockId id = MakeSessionLockId(tag, mode);
 
 	return static_cast<SessionLock *>(hash_search(session_lock_table, &id, HASH_FIND, nullptr));
-}
-
-long SessionLockCount()
-{
-	return session_lock_table == nullptr ? 0 : hash_get_num_entries(session_lock_table);
 }
 
 void create_session_lock_table()
@@ -172,6 +172,10 @@ void NoteTransactionLock(const KeyTag &tag, LOCKMODE mode)
 {
 	Assert(transaction_lock_count < transaction_lock_capacity);
 	transaction_locks[transaction_lock_count++] = {tag, mode, GetCurrentTransactionNestLevel()};
+
+	/* It was not held in any scope: a note on session locks is out of date. */
+	if (SessionLock *released = FindSessionLock(tag, mode))
+		released->count = 0;
 }
 
 void ForgetLastTransactionLock()
@@ -201,7 +205,6 @@ bool release_session_lock(const KeyTag &tag, LOCKMODE mode)
 
 	const LOCKTAG lock_tag = LockTag(tag);
 	SessionLock *lock = FindSessionLock(tag, mode);
-	/* False where the session's holds went behind our back and a transaction's hold is left. */
 	const bool released = LockRelease(&lock_tag, mode, true);
 
 	lock->count = released ? lock->count - 1 : 0;

@@ -70,6 +70,9 @@ SAVEPOINT one;
 SELECT cs_lock_all('{a,b,c}');
 RELEASE one;
 SELECT pg_temp.outcome('SELECT cs_lock(''d'')');
+SAVEPOINT two;
+ROLLBACK TO two;
+SELECT pg_temp.outcome('SELECT cs_lock(''d'')'), pg_temp.my_locks();
 ROLLBACK;
 
 -- A key in two modes or two scopes is one key.
