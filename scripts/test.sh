@@ -206,8 +206,11 @@ run_suite() {
 # --- all of it -----------------------------------------------------------------
 
 choose_postgres
-install_packages "${BUILD_PACKAGES[@]}" perl libipc-run-perl \
-    libtap-parser-sourcehandler-pgtap-perl "postgresql-$PG_MAJOR-pgtap"
+packages=("${BUILD_PACKAGES[@]}" perl libipc-run-perl)
+if [[ " ${suites[*]} " == *' pgtap '* ]]; then
+    packages+=(libtap-parser-sourcehandler-pgtap-perl "postgresql-$PG_MAJOR-pgtap")
+fi
+install_packages "${packages[@]}"
 make_private_copy
 "${AS_USER[@]}" mkdir "$TMP_ROOT/tmp"
 say "building with PostgreSQL $PG_MAJOR"

@@ -11,7 +11,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-our @EXPORT = qw(new_node locks_are locks_become elapsed_ms quote_keys);
+our @EXPORT = qw(new_node locks_are locks_become elapsed_ms);
 
 # An interrupted test still has to stop its servers: die runs the END blocks.
 $SIG{$_} //= sub { die "death by signal $_[0]\n" }
@@ -66,12 +66,6 @@ sub elapsed_ms
 
 	$session->{error} = $error;
 	return $elapsed;
-}
-
-# ('a', 'b') as an array literal of SQL.
-sub quote_keys
-{
-	return "ARRAY['" . join("','", @_) . "']";
 }
 
 # One psql, one session. Errors do not stop it.

@@ -1,0 +1,59 @@
+-- What the extension consists of: names, arguments, defaults and comments.
+-- Runs on any server that has the extension and pgtap:  pg_prove -d DATABASE test/pgtap/*.sql
+\set ECHO none
+\set QUIET 1
+\pset format unaligned
+\pset tuples_only true
+\pset pager off
+\set ON_ERROR_ROLLBACK 1
+\set ON_ERROR_STOP true
+
+BEGIN;
+SET LOCAL client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS pgtap;
+CREATE EXTENSION IF NOT EXISTS concurrency_safe;
+SELECT plan(32);
+
+SELECT has_extension('concurrency_safe');
+
+CREATE TEMP TABLE promised (name name, arguments text[], result text);
+INSERT INTO promised VALUES
+    ('cs_lock', '{text,integer,text,text}', 'void'),
+    ('cs_try_lock', '{text,integer,text,text}', 'boolean'),
+    ('cs_lock_all', '{text[],integer,text,text}', 'void'),
+    ('cs_try_lock_all', '{text[],integer,text,text}', 'boolean'),
+    ('cs_try_lock_any', '{text[],integer,text,text}', 'text[]'),
+    ('cs_lock_path', '{text,integer,text,text}', 'void'),
+    ('cs_try_lock_path', '{text,integer,text,text}', 'boolean'),
+    ('cs_unlock', '{text,text}', 'boolean'),
+    ('cs_unlock_path', '{text,text}', 'boolean'),
+    ('cs_unlock_all', '{}', 'integer'),
+    ('cs_held_mode', '{text}', 'text');
+
+SELECT function_returns(name, arguments, result) FROM promised ORDER BY name;
+SELECT isnt_strict(name, arguments) FROM promised ORDER BY name;
+SELECT has_function('cs_key_tag'::name, ARRAY['text']);
+SELECT has_function('cs_holders'::name, ARRAY['text']);
+SELECT is_procedure('cs_transfer'::name, ARRAY['regclass', 'text', 'text', 'numeric', 'integer', 'name', 'name', 'numeric', 'numeric']);
+SELECT is_empty(
+    $$ SELECT p.name FROM promised AS p JOIN pg_proc ON proname = name
+       WHERE (provolatile, proparallel) <> ('v', 'u') $$,
+    'all of them are volatile and parallel unsafe');
+SELECT is_empty(
+    $$ SELECT d.objid::regprocedure FROM pg_depend AS d JOIN pg_extension AS e ON e.oid = d.refobjid
+       WHERE e.extname = 'concurrency_safe' AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
+         AND d.classid = 'pg_proc'::regclass AND obj_description(d.objid, 'pg_proc') IS NULL $$,
+    'every function has a comment');
+SELECT is(cs_held_mode('any call loads the library'), NULL, 'nothing is locked at first');
+SELECT results_eq(
+    $$ SELECT name, boot_val, context FROM pg_settings
+       WHERE name IN ('concurrency_safe.default_timeout', 'concurrency_safe.key_separator',
+                      'concurrency_safe.max_keys_per_session', 'concurrency_safe.session_locks') ORDER BY name COLLATE "C" $$,
+    $$ VALUES ('concurrency_safe.default_timeout', '3000', 'user'), ('concurrency_safe.key_separator', ':', 'user'),
+              ('concurrency_safe.max_keys_per_session', '0', 'superuser'), ('concurrency_safe.session_locks', 'on', 'user') $$,
+    'the settings, their defaults and who may change them');
+SELECT throws_ok($$ SET concurrency_safe.key_separator = '' $$, '22023', NULL, 'the separator cannot be empty');
+SELECT throws_ok($$ SET concurrency_safe.default_timeout = -2 $$, '22023', NULL, 'nor the default timeout below -1');
+
+SELECT * FROM finish();
+ROLLBACK;
