@@ -16,8 +16,8 @@ struct TransactionLock
 	int nest_level; /* of the (sub)transaction whose abort releases the lock */
 };
 
-/* Without padding: the hash table compares its keys byte by byte. */
-struct SessionLockId
+/* An entry of a hash table that compares byte by byte: without padding. */
+struct SessionLock
 {
 	uint32 field2;
 	uint32 field3;
@@ -30,12 +30,6 @@ struct SessionLockId
 	}
 };
 
-struct SessionLock
-{
-	SessionLockId id; /* hash key, must be first */
-	int64 count;      /* 0: not granted, or held in transaction scope alone */
-};
-
 constexpr int kFirstCapacity = 64;
 /* Never shrinks, as the lock manager's own table of local locks, which is far larger. */
 TransactionLock *transaction_locks = nullptr;
@@ -46,30 +40,16 @@ HTAB *session_lock_table = nullptr;
 /* The table is checked against the lock manager when it grows beyond this. */
 long session_lock_check_at = kFirstCapacity;
 
-SessionLockId MakeSessionLockId(const KeyTag &tag, LOCKMODE mode)
-{
-	return {tag.field2, tag.field3, tag.field4, mode};
-}
-
 long SessionLockCount()
 {
 	return session_lock_table == nullptr ? 0 : hash_get_num_entries(session_lock_table);
-}
-
-SessionLock *FindSessionLock(const KeyTag &tag, LOCKMODE mode)
-{
-	if (SessionLockCount() == 0)
-		return nullptr;
-	const SessionLockId id = MakeSessionLockId(tag, mode);
-
-	return static_cast<SessionLock *>(hash_search(session_lock_table, &id, HASH_FIND, nullptr));
 }
 
 void create_session_lock_table()
 {
 	HASHCTL settings = {};
 
-	settings.keysize = sizeof(SessionLockId);
+	settings.keysize = sizeof(SessionLock);
 	settings.entrysize = sizeof(SessionLock);
 	settings.hcxt = TopMemoryContext;
 	session_lock_table = hash_create("concurrency_safe session locks", kFirstCapacity, &settings,
@@ -85,11 +65,11 @@ void DropStaleSessionLocks()
 		return;
 	hash_seq_init(&scan, session_lock_table);
 	while (auto *lock = static_cast<SessionLock *>(hash_seq_search(&scan)))
-		if (!HeldByThisSession(LockTag(lock->id.Tag()), lock->id.mode))
-			hash_search(session_lock_table, &lock->id, HASH_REMOVE, nullptr);
+		if (!HeldByThisSession(LockTag(lock->Tag()), lock->mode))
+			hash_search(session_lock_table, lock, HASH_REMOVE, nullptr);
 }
 
-void reserve_session_note(const KeyTag &tag, LOCKMODE mode)
+void note_session_lock(const KeyTag &tag, LOCKMODE mode)
 {
 	if (session_lock_table == nullptr)
 		create_session_lock_table();
@@ -99,13 +79,9 @@ void reserve_session_note(const KeyTag &tag, LOCKMODE mode)
 		session_lock_check_at = Max(kFirstCapacity, 2 * SessionLockCount());
 	}
 
-	const SessionLockId id = MakeSessionLockId(tag, mode);
-	bool found;
-	auto *lock =
-		static_cast<SessionLock *>(hash_search(session_lock_table, &id, HASH_ENTER, &found));
+	const SessionLock lock = {tag.field2, tag.field3, tag.field4, mode};
 
-	if (!found)
-		lock->count = 0;
+	hash_search(session_lock_table, &lock, HASH_ENTER, nullptr);
 }
 
 void grow_transaction_locks()
@@ -160,10 +136,10 @@ void watch_transactions()
 	RegisterSubXactCallback(end_of_subtransaction, nullptr);
 }
 
-void reserve_note(const KeyTag &tag, LOCKMODE mode, Scope scope)
+void prepare_note(const KeyTag &tag, LOCKMODE mode, Scope scope)
 {
 	if (scope == Scope::kSession)
-		reserve_session_note(tag, mode);
+		note_session_lock(tag, mode);
 	else if (transaction_lock_count == transaction_lock_capacity)
 		grow_transaction_locks();
 }
@@ -172,10 +148,6 @@ void NoteTransactionLock(const KeyTag &tag, LOCKMODE mode)
 {
 	Assert(transaction_lock_count < transaction_lock_capacity);
 	transaction_locks[transaction_lock_count++] = {tag, mode, GetCurrentTransactionNestLevel()};
-
-	/* It was not held in any scope: a note on session locks is out of date. */
-	if (SessionLock *released = FindSessionLock(tag, mode))
-		released->count = 0;
 }
 
 void ForgetLastTransactionLock()
@@ -184,33 +156,31 @@ void ForgetLastTransactionLock()
 	transaction_lock_count--;
 }
 
-void NoteSessionLock(const KeyTag &tag, LOCKMODE mode, bool first)
+/*
+ * The lock manager hands out its local record of a lock, with the holds by
+ * owner, to whoever takes it once more; the session itself is the owner null.
+ */
+int64 session_holds(const KeyTag &tag, LOCKMODE mode)
 {
-	SessionLock *lock = FindSessionLock(tag, mode);
+	const LOCKTAG lock_tag = LockTag(tag);
+	LOCALLOCK *record = nullptr;
+	int64 holds = 0;
 
-	lock->count = first ? 1 : lock->count + 1;
-}
-
-bool HeldInSessionScope(const KeyTag &tag, LOCKMODE mode)
-{
-	const SessionLock *lock = FindSessionLock(tag, mode);
-
-	return lock != nullptr && lock->count > 0 && HeldByThisSession(LockTag(tag), mode);
+	if (!HeldByThisSession(lock_tag, mode))
+		return 0;
+	lock_acquire(lock_tag, mode, false, true, true, &record);
+	for (int i = 0; i < record->numLockOwners; i++)
+		if (record->lockOwners[i].owner == nullptr)
+			holds = record->lockOwners[i].nLocks;
+	LockRelease(&lock_tag, mode, false);
+	return holds;
 }
 
 bool release_session_lock(const KeyTag &tag, LOCKMODE mode)
 {
-	if (!HeldInSessionScope(tag, mode))
-		return false;
-
 	const LOCKTAG lock_tag = LockTag(tag);
-	SessionLock *lock = FindSessionLock(tag, mode);
-	const bool released = LockRelease(&lock_tag, mode, true);
 
-	lock->count = released ? lock->count - 1 : 0;
-	if (!HeldByThisSession(lock_tag, mode))
-		hash_search(session_lock_table, &lock->id, HASH_REMOVE, nullptr);
-	return released;
+	return session_holds(tag, mode) > 0 && LockRelease(&lock_tag, mode, true);
 }
 
 int release_all_session_locks()
@@ -222,12 +192,9 @@ int release_all_session_locks()
 		return 0;
 	hash_seq_init(&scan, session_lock_table);
 	while (auto *lock = static_cast<SessionLock *>(hash_seq_search(&scan)))
-	{
-		const SessionLockId id = lock->id;
-
-		while (release_session_lock(id.Tag(), id.mode))
+		while (release_session_lock(lock->Tag(), lock->mode))
 			released++;
-	}
+	DropStaleSessionLocks();
 	return released;
 }
 
@@ -262,7 +229,7 @@ long count_held_keys(long enough)
 
 		hash_seq_init(&scan, session_lock_table);
 		while (auto *lock = static_cast<SessionLock *>(hash_seq_search(&scan)))
-			*end++ = lock->id.Tag();
+			*end++ = lock->Tag();
 	}
 	std::sort(tags, end);
 	const long keys = std::unique(tags, end) - tags;

@@ -1,18 +1,19 @@
 /*
- * held.hpp - what this session took: a note beside the lock manager's truth.
+ * held.hpp - what this session took: notes beside the lock manager's truth.
  *
  * The lock manager cannot be asked which of our locks a session holds, and
- * both the limit on keys and cs_unlock_all need to know. So each lock that is
- * taken is noted: locks in transaction scope in an array that ends with the
- * transaction, locks in session scope in a hash table with their counts.
+ * both the limit on keys and cs_unlock_all need to know. So each lock is noted:
+ * locks in transaction scope in an array that ends with the transaction, locks
+ * in session scope in a hash table.
  *
  * Invariant: every lock on a key that this session holds is noted. The reverse
- * does not hold: DISCARD ALL and pg_advisory_unlock_all() release session
- * locks without a word to us. Whoever needs the exact set asks the lock
- * manager about each note (HeldByThisSession).
+ * does not hold: DISCARD ALL and pg_advisory_unlock_all() release session locks
+ * without a word to us, and a lock that was asked for in vain may leave a note.
+ * So a note alone proves nothing; how often a lock is held is always asked of
+ * the lock manager.
  *
- * Room for a note is made before its lock is taken, so that noting it cannot
- * fail. A lock that is then not granted may leave an empty note behind.
+ * The note, or the room for it, is there before the lock is taken, so that no
+ * failure can come after the grant.
  */
 #pragma once
 
@@ -27,8 +28,8 @@ LOCKTAG LockTag(const KeyTag &tag);
 /* Registers for the ends of transactions; called once, when the library is loaded. */
 void watch_transactions();
 
-/* Makes room for the note on one lock. */
-void reserve_note(const KeyTag &tag, LOCKMODE mode, Scope scope);
+/* Before a lock is asked for: notes it in session scope, else makes room for the note. */
+void prepare_note(const KeyTag &tag, LOCKMODE mode, Scope scope);
 
 /* A lock in transaction scope that was not held before, in that mode, was granted. */
 void NoteTransactionLock(const KeyTag &tag, LOCKMODE mode);
@@ -36,11 +37,8 @@ void NoteTransactionLock(const KeyTag &tag, LOCKMODE mode);
 /* The lock in transaction scope that was noted last was given back. */
 void ForgetLastTransactionLock();
 
-/* One more hold in session scope; first: the lock was not held before, in that mode. */
-void NoteSessionLock(const KeyTag &tag, LOCKMODE mode, bool first);
-
-/* Does this session hold the key in session scope in that mode? */
-bool HeldInSessionScope(const KeyTag &tag, LOCKMODE mode);
+/* How often this session holds the key in session scope in that mode. */
+int64 session_holds(const KeyTag &tag, LOCKMODE mode);
 
 /* Gives one hold in session scope back; false if there is none. Other holds stay. */
 bool release_session_lock(const KeyTag &tag, LOCKMODE mode);

@@ -22,9 +22,7 @@ void NoteGrant(LockRequest &request, Scope scope, bool first, ResourceOwner owne
 {
 	request.first = first;
 	request.owner = owner;
-	if (scope == Scope::kSession)
-		NoteSessionLock(request.key.tag, request.mode, first);
-	else if (first)
+	if (scope == Scope::kTransaction && first)
 		NoteTransactionLock(request.key.tag, request.mode);
 }
 
@@ -57,7 +55,7 @@ void give_back(const LockRequest *requests, int count, Scope scope)
  */
 bool take_at_once(LockRequest &request, Scope scope, bool report_full)
 {
-	reserve_note(request.key.tag, request.mode, scope);
+	prepare_note(request.key.tag, request.mode, scope);
 
 	const LockAcquireResult result = lock_acquire(LockTag(request.key.tag), request.mode,
 												  scope == Scope::kSession, true, report_full);

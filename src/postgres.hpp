@@ -73,15 +73,17 @@ namespace cs {
 
 /*
  * PG 18 added logLockFailure. A full lock table raises 53200, or, without
- * report_full, gives LOCKACQUIRE_NOT_AVAIL like a conflict.
+ * report_full, gives LOCKACQUIRE_NOT_AVAIL like a conflict. record receives the
+ * lock manager's local record of the lock.
  */
 inline LockAcquireResult lock_acquire(const LOCKTAG &tag, LOCKMODE mode, bool session,
-									  bool dont_wait, bool report_full)
+									  bool dont_wait, bool report_full,
+									  LOCALLOCK **record = nullptr)
 {
 #if PG_VERSION_NUM >= 180000
-	return LockAcquireExtended(&tag, mode, session, dont_wait, report_full, nullptr, false);
+	return LockAcquireExtended(&tag, mode, session, dont_wait, report_full, record, false);
 #else
-	return LockAcquireExtended(&tag, mode, session, dont_wait, report_full, nullptr);
+	return LockAcquireExtended(&tag, mode, session, dont_wait, report_full, record);
 #endif
 }
 

@@ -55,7 +55,7 @@ bool unlock(const Requests &requests)
 	{
 		const LockRequest &request = requests.all[i];
 
-		if (HeldInSessionScope(request.key.tag, request.mode))
+		if (session_holds(request.key.tag, request.mode) > 0)
 			continue;
 		ereport(WARNING,
 				(errmsg("key \"%s\" is not locked by this session in session scope in %s mode",

@@ -49,15 +49,15 @@ struct HolderScan
  * The scope in which a lock is held, as far as the lock table and the status
  * of the session tell: null where it could be either.
  */
-const char *ScopeOf(const Party &party, const KeyTag &tag)
+const char *scope_of(const Party &party, const KeyTag &tag)
 {
 	if (!party.granted)
 		return nullptr;
 	if (party.pid == 0)
 		return ScopeName(Scope::kTransaction);
 	if (party.pid == MyProcPid)
-		return ScopeName(HeldInSessionScope(tag, party.mode) ? Scope::kSession
-															 : Scope::kTransaction);
+		return ScopeName(session_holds(tag, party.mode) > 0 ? Scope::kSession
+															: Scope::kTransaction);
 	if (party.known && party.transaction_start == 0)
 		return ScopeName(Scope::kSession);
 	return nullptr;
@@ -71,7 +71,7 @@ HeapTuple make_holder_row(const HolderScan &scan, const Party &party, TupleDesc 
 		values[column] = value;
 		nulls[column] = false;
 	};
-	const char *scope = ScopeOf(party, scan.key.tag);
+	const char *scope = scope_of(party, scan.key.tag);
 
 	memset(nulls, true, sizeof(nulls));
 	set(kColumnKey, scan.key_text);

@@ -63,7 +63,34 @@ Numeric read_amount(FunctionCallInfo fcinfo, int index)
 	return amount;
 }
 
-/* The id in its own type, as that type prints it: '042' and '42' are one integer. */
+/*
+ * The id as its type prints it. A key must not depend on how a session likes
+ * its dates printed, so for types that may care the settings are fixed.
+ */
+const char *write_id(TransferPlan &plan, Datum id)
+{
+	static const char *const settings[][2] = {{"bytea_output", "hex"},
+											  {"datestyle", "ISO"},
+											  {"extra_float_digits", "1"},
+											  {"intervalstyle", "postgres"},
+											  {"timezone", "UTC"}};
+
+	if (plan.id_prints_alike)
+		return OutputFunctionCall(&plan.id_output, id);
+
+	const int level = NewGUCNestLevel();
+
+	for (const auto &setting : settings)
+		set_config_option(setting[0], setting[1], PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true,
+						  0, false);
+
+	const char *printed = OutputFunctionCall(&plan.id_output, id);
+
+	AtEOXact_GUC(true, level);
+	return printed;
+}
+
+/* The id in its own type: '042' and '42' are one integer. */
 Account read_account(FunctionCallInfo fcinfo, int index, const char *argument, TransferPlan &plan)
 {
 	require_not_null(fcinfo, index, argument);
@@ -73,7 +100,7 @@ Account read_account(FunctionCallInfo fcinfo, int index, const char *argument, T
 
 	account.id = InputFunctionCall(&plan.id_input, given, plan.id_input_parameter, -1);
 
-	const char *id = OutputFunctionCall(&plan.id_output, account.id);
+	const char *id = write_id(plan, account.id);
 
 	account.key = make_key(psprintf("%s:%s", plan.table, id));
 	account.name = printable_text(id, strlen(id));

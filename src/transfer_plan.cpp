@@ -177,6 +177,25 @@ void prepare_commands(TransferPlan &plan, const Column &id, const Column &balanc
 				id.type);
 }
 
+/* The usual types of an id, whose output depends on no setting. */
+bool PrintsAlike(Oid type)
+{
+	switch (type)
+	{
+		case INT2OID:
+		case INT4OID:
+		case INT8OID:
+		case NUMERICOID:
+		case TEXTOID:
+		case VARCHAROID:
+		case BPCHAROID:
+		case UUIDOID:
+			return true;
+		default:
+			return false;
+	}
+}
+
 TransferPlan *build_plan(Relation accounts, const Column &id, const Column &balance)
 {
 	MemoryContext context =
@@ -198,6 +217,7 @@ TransferPlan *build_plan(Relation accounts, const Column &id, const Column &bala
 	getTypeOutputInfo(id.type, &function, &varlena);
 	fmgr_info_cxt(function, &plan->id_output, context);
 	fmgr_info_cxt(get_opcode(id_type->eq_opr), &plan->id_equal, context);
+	plan->id_prints_alike = PrintsAlike(id.type);
 	prepare_commands(*plan, id, balance, write_operator(id_type->eq_opr));
 
 	/* From here on nothing fails: the plan outlives the transaction. */

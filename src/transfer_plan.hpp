@@ -43,6 +43,7 @@ struct TransferPlan
 	FmgrInfo id_input;
 	FmgrInfo id_output;
 	FmgrInfo id_equal;
+	bool id_prints_alike; /* whatever the settings of the session are */
 
 	MemoryContext context; /* of this struct and what it points to */
 	int users;             /* calls that use it now; a trigger may nest them */

@@ -1,6 +1,6 @@
 # The instant in which a timer fires while the lock is granted: many sessions
-# try one key for 1 ms each, and who gets it keeps it for about that time. A
-# call that answers false must never hold the lock.
+# try one key for 1 ms each, and who gets it keeps it for up to that time. A call
+# that answers false must never hold the lock.
 #
 # CS_RACE_CALLS is the number of calls.
 
@@ -23,6 +23,7 @@ CREATE PROCEDURE race(calls int, scope text, INOUT yes int DEFAULT 0, INOUT no i
 LANGUAGE plpgsql AS $$
 DECLARE
 	held boolean;
+	until timestamptz;
 BEGIN
 	FOR i IN 1 .. calls LOOP
 		IF cs_try_lock('hot', 1, 'exclusive', scope) THEN
@@ -30,7 +31,9 @@ BEGIN
 			IF cs_held_mode('hot') IS NULL THEN
 				not_held_after_true := not_held_after_true + 1;
 			END IF;
-			PERFORM pg_sleep(0.0007 + random() * 0.0005);
+			until := clock_timestamp() + random() * interval '1 ms';
+			WHILE clock_timestamp() < until LOOP
+			END LOOP;
 			IF scope = 'session' THEN
 				PERFORM cs_unlock('hot');
 			END IF;
@@ -41,7 +44,7 @@ BEGIN
 			INTO held;
 			IF held THEN
 				held_after_false := held_after_false + 1;
-				PERFORM cs_unlock_all();
+				PERFORM pg_advisory_unlock_all();
 			END IF;
 		END IF;
 		COMMIT;
