@@ -74,13 +74,17 @@ const text *read_word(FunctionCallInfo fcinfo, int index, const char *name)
 
 } // namespace
 
-void require_primary()
+void require_lockable()
 {
 	if (RecoveryInProgress())
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("cannot lock keys while recovery is in progress"),
 						errdetail("A lock on a standby would exclude nobody on the primary."),
 						errhint("Connect to the primary.")));
+	if (IsInParallelMode())
+		ereport(ERROR, (errcode(ERRCODE_INVALID_TRANSACTION_STATE),
+						errmsg("cannot lock keys during a parallel operation"),
+						errhint("Mark functions that lock keys as PARALLEL UNSAFE.")));
 }
 
 void require_not_null(FunctionCallInfo fcinfo, int index, const char *name)

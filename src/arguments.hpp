@@ -9,8 +9,12 @@
 
 namespace cs {
 
-/* 55000 on a standby: a lock taken there would exclude nobody on the primary. */
-void require_primary();
+/*
+ * Raises where a lock could not do its work: 55000 on a standby, where it would
+ * exclude nobody on the primary; 25000 in a parallel query, where it would end
+ * with the worker.
+ */
+void require_lockable();
 
 /* Raises 22004 if the argument is NULL, naming it. */
 void require_not_null(FunctionCallInfo fcinfo, int index, const char *name);

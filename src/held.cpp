@@ -57,7 +57,7 @@ void create_session_lock_table()
 }
 
 /* Drops the notes on session locks that somebody released without telling us. */
-void DropStaleSessionLocks()
+void drop_stale_session_locks()
 {
 	HASH_SEQ_STATUS scan;
 
@@ -75,7 +75,7 @@ void note_session_lock(const KeyTag &tag, LOCKMODE mode)
 		create_session_lock_table();
 	if (SessionLockCount() >= session_lock_check_at)
 	{
-		DropStaleSessionLocks();
+		drop_stale_session_locks();
 		session_lock_check_at = Max(kFirstCapacity, 2 * SessionLockCount());
 	}
 
@@ -168,7 +168,7 @@ int64 session_holds(const KeyTag &tag, LOCKMODE mode)
 
 	if (!HeldByThisSession(lock_tag, mode))
 		return 0;
-	lock_acquire(lock_tag, mode, false, true, true, &record);
+	lock_acquire(lock_tag, mode, false, true, &record);
 	for (int i = 0; i < record->numLockOwners; i++)
 		if (record->lockOwners[i].owner == nullptr)
 			holds = record->lockOwners[i].nLocks;
@@ -194,7 +194,7 @@ int release_all_session_locks()
 	while (auto *lock = static_cast<SessionLock *>(hash_seq_search(&scan)))
 		while (release_session_lock(lock->Tag(), lock->mode))
 			released++;
-	DropStaleSessionLocks();
+	drop_stale_session_locks();
 	return released;
 }
 
@@ -214,7 +214,7 @@ long count_held_keys(long enough)
 
 	if (noted <= enough)
 		return noted;
-	DropStaleSessionLocks();
+	drop_stale_session_locks();
 
 	const long most = transaction_lock_count + SessionLockCount();
 	auto *tags = static_cast<KeyTag *>(

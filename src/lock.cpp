@@ -18,10 +18,23 @@ namespace cs {
 
 namespace {
 
-void NoteGrant(LockRequest &request, Scope scope, bool first, ResourceOwner owner)
+/*
+ * The transaction owns its locks, not the portal that runs at the moment, as
+ * it would be by default: a cursor outlives a savepoint, and a lock taken while
+ * it was fetched from after that savepoint would survive the rollback to it.
+ * Returns the owner to be put back.
+ */
+ResourceOwner SwitchToTransactionOwner()
+{
+	ResourceOwner former = CurrentResourceOwner;
+
+	CurrentResourceOwner = CurTransactionResourceOwner;
+	return former;
+}
+
+void NoteGrant(LockRequest &request, Scope scope, bool first)
 {
 	request.first = first;
-	request.owner = owner;
 	if (scope == Scope::kTransaction && first)
 		NoteTransactionLock(request.key.tag, request.mode);
 }
@@ -29,56 +42,38 @@ void NoteGrant(LockRequest &request, Scope scope, bool first, ResourceOwner owne
 /* Gives back what this call took: one hold each, the last one first. */
 void give_back(const LockRequest *requests, int count, Scope scope)
 {
-	ResourceOwner current = CurrentResourceOwner;
+	ResourceOwner former = SwitchToTransactionOwner();
 
 	while (count-- > 0)
 	{
 		const LockRequest &request = requests[count];
 		const LOCKTAG tag = LockTag(request.key.tag);
 
-		if (scope == Scope::kSession)
-			release_session_lock(request.key.tag, request.mode);
-		else
-		{
-			CurrentResourceOwner = request.owner;
-			LockRelease(&tag, request.mode, false);
-			CurrentResourceOwner = current;
-			if (request.first)
-				ForgetLastTransactionLock();
-		}
+		LockRelease(&tag, request.mode, scope == Scope::kSession);
+		if (scope == Scope::kTransaction && request.first)
+			ForgetLastTransactionLock();
 	}
+	CurrentResourceOwner = former;
 }
 
-/*
- * Takes the lock if that needs no wait. Without report_full a full lock table
- * looks like a conflict.
- */
-bool take_at_once(LockRequest &request, Scope scope, bool report_full)
+/* Takes the lock if that needs no wait. */
+bool take_at_once(LockRequest &request, Scope scope)
 {
-	prepare_note(request.key.tag, request.mode, scope);
-
-	const LockAcquireResult result = lock_acquire(LockTag(request.key.tag), request.mode,
-												  scope == Scope::kSession, true, report_full);
-
-	if (result == LOCKACQUIRE_NOT_AVAIL)
-		return false;
-	NoteGrant(request, scope, result == LOCKACQUIRE_OK, CurrentResourceOwner);
-	return true;
-}
-
-/* Takes the lock if that needs no wait; a full lock table is an error. */
-bool try_lock(LockRequest &request, Scope scope)
-{
-	if (take_at_once(request, scope, false))
-		return true;
-
 	ErrorContextCallback description = {error_context_stack, describe_request, &request};
 
+	prepare_note(request.key.tag, request.mode, scope);
 	error_context_stack = &description;
-	const bool taken = take_at_once(request, scope, true);
 
+	ResourceOwner former = SwitchToTransactionOwner();
+	const LockAcquireResult result =
+		lock_acquire(LockTag(request.key.tag), request.mode, scope == Scope::kSession, true);
+
+	CurrentResourceOwner = former;
 	error_context_stack = description.previous;
-	return taken;
+	if (result == LOCKACQUIRE_NOT_AVAIL)
+		return false;
+	NoteGrant(request, scope, result == LOCKACQUIRE_OK);
+	return true;
 }
 
 /*
@@ -87,7 +82,7 @@ bool try_lock(LockRequest &request, Scope scope)
  */
 void stand_in_queue(const LOCKTAG &tag, LOCKMODE mode, bool session, bool subtransaction)
 {
-	lock_acquire(tag, mode, session, false, true);
+	lock_acquire(tag, mode, session, false);
 	/*
 	 * The timer may have fired in the instant in which the lock was granted.
 	 * The cancel that is pending then has to come now, while it can be told
@@ -152,6 +147,7 @@ bool wait_for_lock(LockRequest &request, Scope scope, int limit_ms, bool subtran
 	PG_TRY();
 	{
 		error_context_stack = &description;
+		SwitchToTransactionOwner();
 		LockTimeout = limit_ms < 0 ? lock_timeout : limit_ms;
 		stand_in_queue(tag, request.mode, session, subtransaction);
 		LockTimeout = lock_timeout;
@@ -167,7 +163,7 @@ bool wait_for_lock(LockRequest &request, Scope scope, int limit_ms, bool subtran
 
 	if (error == nullptr)
 	{
-		NoteGrant(request, scope, true, subtransaction ? CurTransactionResourceOwner : owner);
+		NoteGrant(request, scope, true);
 		return true;
 	}
 	if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
@@ -180,14 +176,13 @@ bool wait_for_lock(LockRequest &request, Scope scope, int limit_ms, bool subtran
 
 bool take_lock(LockRequest &request, const LockOptions &options, TimeBudget &budget)
 {
-	if (take_at_once(request, options.scope, false))
+	if (take_at_once(request, options.scope))
 		return true;
 
 	const int left = budget.Left();
 
-	if (left == 0 ? try_lock(request, options.scope)
-				  : wait_for_lock(request, options.scope, left,
-								  options.on_timeout == OnTimeout::kReturnFalse))
+	if (left != 0 &&
+		wait_for_lock(request, options.scope, left, options.on_timeout == OnTimeout::kReturnFalse))
 		return true;
 	if (options.on_timeout == OnTimeout::kRaise)
 		raise_lock_timeout(request, budget.Limit() < 0 ? LockTimeout : budget.Limit());
@@ -261,7 +256,12 @@ int TimeBudget::Left()
 
 	INSTR_TIME_SET_CURRENT(elapsed);
 	INSTR_TIME_SUBTRACT(elapsed, start);
-	return static_cast<int>(Max(0, limit - INSTR_TIME_GET_MILLISEC(elapsed)));
+
+	const int64 left_us =
+		static_cast<int64>(limit) * 1000 - static_cast<int64>(INSTR_TIME_GET_MICROSEC(elapsed));
+
+	/* A part of a millisecond counts as one. */
+	return left_us <= 0 ? 0 : static_cast<int>((left_us + 999) / 1000);
 }
 
 bool take_locks(LockRequest *requests, int count, const LockOptions &options, TimeBudget &budget)
@@ -281,7 +281,7 @@ int take_available_locks(LockRequest *requests, int count, int most, Scope scope
 		{
 			CHECK_FOR_INTERRUPTS();
 			check_key_limit(&requests[i], 1);
-			if (!try_lock(requests[i], scope))
+			if (!take_at_once(requests[i], scope))
 				continue;
 			requests[taken] = requests[i];
 			taken = taken + 1;

@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "lock_mode.hpp"
+#include "printable.hpp"
 
 namespace cs {
 
@@ -45,7 +46,7 @@ LOCKMODE mode_from_name(const char *name, size_t size)
 			return known.mode;
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("unrecognized lock mode: \"%s\"", pnstrdup(name, size)),
+			 errmsg("unrecognized lock mode: \"%s\"", printable(name, size)),
 			 errhint("Lock modes are \"exclusive\" (X), \"shared\" (S), \"intent shared\" (IS), "
 					 "\"intent exclusive\" (IX) and \"shared intent exclusive\" (SIX).")));
 }
@@ -57,7 +58,7 @@ Scope scope_from_name(const char *name, size_t size)
 	if (IsLiteral(name, size, "session"))
 		return Scope::kSession;
 	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					errmsg("unrecognized lock scope: \"%s\"", pnstrdup(name, size)),
+					errmsg("unrecognized lock scope: \"%s\"", printable(name, size)),
 					errhint("Lock scopes are \"transaction\" and \"session\".")));
 }
 

@@ -14,14 +14,13 @@ struct LockRequest
 	LOCKMODE mode;
 	int position; /* in the caller's array */
 
-	/* Filled in when the lock is granted. */
-	bool first;          /* not held before by this session, in that mode */
-	ResourceOwner owner; /* to whom a lock in transaction scope belongs */
+	/* Filled in when the lock is granted: it was not held before, in that mode. */
+	bool first;
 };
 
 inline LockRequest MakeRequest(const Key &key, LOCKMODE mode, int position = 0)
 {
-	return {key, mode, position, false, nullptr};
+	return {key, mode, position, false};
 }
 
 /*

@@ -23,7 +23,8 @@ void fill_from_status(Party &party, const PgBackendStatus &status)
 {
 	const char *role_name = GetUserNameFromId(status.st_userid, true);
 
-	party.known = true;
+	/* With track_activities off the session tells neither state nor times. */
+	party.known = status.st_state != STATE_UNDEFINED && status.st_state != STATE_DISABLED;
 	party.role = status.st_userid;
 	if (role_name != nullptr)
 		namestrcpy(&party.role_name, role_name);

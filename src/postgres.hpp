@@ -71,19 +71,14 @@ extern "C" {
 
 namespace cs {
 
-/*
- * PG 18 added logLockFailure. A full lock table raises 53200, or, without
- * report_full, gives LOCKACQUIRE_NOT_AVAIL like a conflict. record receives the
- * lock manager's local record of the lock.
- */
+/* PG 18 added logLockFailure. record receives the lock manager's local record of the lock. */
 inline LockAcquireResult lock_acquire(const LOCKTAG &tag, LOCKMODE mode, bool session,
-									  bool dont_wait, bool report_full,
-									  LOCALLOCK **record = nullptr)
+									  bool dont_wait, LOCALLOCK **record = nullptr)
 {
 #if PG_VERSION_NUM >= 180000
-	return LockAcquireExtended(&tag, mode, session, dont_wait, report_full, record, false);
+	return LockAcquireExtended(&tag, mode, session, dont_wait, true, record, false);
 #else
-	return LockAcquireExtended(&tag, mode, session, dont_wait, report_full, record);
+	return LockAcquireExtended(&tag, mode, session, dont_wait, true, record);
 #endif
 }
 
@@ -126,6 +121,12 @@ inline void reserve_setting_prefix(const char *prefix)
 #else
 	EmitWarningsOnPlaceholders(prefix);
 #endif
+}
+
+/* Changes a setting until the end of the nest level that the caller has begun. */
+inline void set_setting_for_now(const char *name, const char *value)
+{
+	set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 }
 
 } // namespace cs

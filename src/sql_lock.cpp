@@ -7,7 +7,7 @@
 #include "arguments.hpp"
 #include "held.hpp"
 #include "lock.hpp"
-#include "wait_error.hpp"
+#include "printable.hpp"
 
 namespace cs {
 
@@ -25,7 +25,7 @@ bool take_by_arguments(FunctionCallInfo fcinfo, LockRequest *requests, int count
 
 bool lock_one(FunctionCallInfo fcinfo, OnTimeout on_timeout)
 {
-	require_primary();
+	require_lockable();
 	LockRequest request = MakeRequest(read_key(fcinfo, 0, "key"), read_mode(fcinfo, 2));
 
 	return take_by_arguments(fcinfo, &request, 1, on_timeout);
@@ -33,7 +33,7 @@ bool lock_one(FunctionCallInfo fcinfo, OnTimeout on_timeout)
 
 bool lock_all(FunctionCallInfo fcinfo, OnTimeout on_timeout)
 {
-	require_primary();
+	require_lockable();
 	const Requests keys = read_keys(fcinfo, 0, read_mode(fcinfo, 2));
 	const int count = SortAndFold(keys.all, keys.count);
 
@@ -42,7 +42,7 @@ bool lock_all(FunctionCallInfo fcinfo, OnTimeout on_timeout)
 
 bool lock_path(FunctionCallInfo fcinfo, OnTimeout on_timeout)
 {
-	require_primary();
+	require_lockable();
 	const Requests path = read_path(fcinfo, 0, read_mode(fcinfo, 2));
 
 	return take_by_arguments(fcinfo, path.all, path.count, on_timeout);
@@ -59,7 +59,7 @@ bool unlock(const Requests &requests)
 			continue;
 		ereport(WARNING,
 				(errmsg("key \"%s\" is not locked by this session in session scope in %s mode",
-						printable_key(request.key), ModeName(request.mode)),
+						printable(request.key.bytes, request.key.size), ModeName(request.mode)),
 				 errdetail("Locks in transaction scope end with their transaction.")));
 		return false;
 	}
@@ -119,7 +119,7 @@ Datum cs_try_lock_all(PG_FUNCTION_ARGS)
  */
 Datum cs_try_lock_any(PG_FUNCTION_ARGS)
 {
-	require_primary();
+	require_lockable();
 	require_not_null(fcinfo, 1, "max_locks");
 	const int most = PG_GETARG_INT32(1);
 	const Requests keys = read_keys(fcinfo, 0, read_mode(fcinfo, 2));
@@ -163,7 +163,7 @@ Datum cs_try_lock_path(PG_FUNCTION_ARGS)
 /* cs_unlock(key, mode) - one hold in session scope; false and a warning if there is none. */
 Datum cs_unlock(PG_FUNCTION_ARGS)
 {
-	require_primary();
+	require_lockable();
 	LockRequest request = MakeRequest(read_key(fcinfo, 0, "key"), read_mode(fcinfo, 1));
 
 	PG_RETURN_BOOL(unlock({&request, 1}));
@@ -172,13 +172,13 @@ Datum cs_unlock(PG_FUNCTION_ARGS)
 /* cs_unlock_path(path, mode) - what one cs_lock_path in session scope took, or nothing. */
 Datum cs_unlock_path(PG_FUNCTION_ARGS)
 {
-	require_primary();
+	require_lockable();
 	PG_RETURN_BOOL(unlock(read_path(fcinfo, 0, read_mode(fcinfo, 1))));
 }
 
 /* cs_unlock_all() - the number of holds in session scope that were given back. */
 Datum cs_unlock_all([[maybe_unused]] PG_FUNCTION_ARGS)
 {
-	require_primary();
+	require_lockable();
 	PG_RETURN_INT32(release_all_session_locks());
 }

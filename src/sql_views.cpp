@@ -151,7 +151,7 @@ Datum cs_key_tag(PG_FUNCTION_ARGS)
 /* cs_held_mode(key) - the strongest mode this session holds, in either scope, or null. */
 Datum cs_held_mode(PG_FUNCTION_ARGS)
 {
-	require_primary();
+	require_lockable();
 	const LOCKMODE mode = StrongestHeldMode(read_key(fcinfo, 0, "key").tag);
 
 	if (mode == NoLock)

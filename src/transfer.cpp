@@ -17,22 +17,14 @@
  * level security, triggers and constraints apply, and a failed step leaves
  * nothing behind.
  */
+#include "account.hpp"
 #include "arguments.hpp"
 #include "lock.hpp"
 #include "transfer_plan.hpp"
-#include "wait_error.hpp"
 
 namespace cs {
 
 namespace {
-
-struct Account
-{
-	Datum id;
-	Key key;
-	const char *name; /* the id, printable */
-	Numeric balance;
-};
 
 struct Transfer
 {
@@ -41,7 +33,25 @@ struct Transfer
 	Account to;
 	Numeric amount;
 	TimeBudget budget;
+	int limit_in_force; /* ms, what lock_timeout was set to; -1 = not set */
 };
+
+/*
+ * Waits for tables and rows count against the same budget as those for keys.
+ * The setting itself is changed and not the variable behind it, because code of
+ * users, such as triggers, runs meanwhile and may look at it.
+ */
+void limit_waits(Transfer &transfer)
+{
+	const int left = transfer.budget.Left();
+	char value[16];
+
+	if (left < 0 || left == transfer.limit_in_force)
+		return;
+	transfer.limit_in_force = left;
+	snprintf(value, sizeof(value), "%d", Max(1, left));
+	set_setting_for_now("lock_timeout", value);
+}
 
 /* Step 1: an amount that can be moved. NaN compares greater than every number. */
 Numeric read_amount(FunctionCallInfo fcinfo, int index)
@@ -63,50 +73,6 @@ Numeric read_amount(FunctionCallInfo fcinfo, int index)
 	return amount;
 }
 
-/*
- * The id as its type prints it. A key must not depend on how a session likes
- * its dates printed, so for types that may care the settings are fixed.
- */
-const char *write_id(TransferPlan &plan, Datum id)
-{
-	static const char *const settings[][2] = {{"bytea_output", "hex"},
-											  {"datestyle", "ISO"},
-											  {"extra_float_digits", "1"},
-											  {"intervalstyle", "postgres"},
-											  {"timezone", "UTC"}};
-
-	if (plan.id_prints_alike)
-		return OutputFunctionCall(&plan.id_output, id);
-
-	const int level = NewGUCNestLevel();
-
-	for (const auto &setting : settings)
-		set_config_option(setting[0], setting[1], PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true,
-						  0, false);
-
-	const char *printed = OutputFunctionCall(&plan.id_output, id);
-
-	AtEOXact_GUC(true, level);
-	return printed;
-}
-
-/* The id in its own type: '042' and '42' are one integer. */
-Account read_account(FunctionCallInfo fcinfo, int index, const char *argument, TransferPlan &plan)
-{
-	require_not_null(fcinfo, index, argument);
-
-	Account account = {};
-	char *given = text_to_cstring(PG_GETARG_TEXT_PP(index));
-
-	account.id = InputFunctionCall(&plan.id_input, given, plan.id_input_parameter, -1);
-
-	const char *id = write_id(plan, account.id);
-
-	account.key = make_key(psprintf("%s:%s", plan.table, id));
-	account.name = printable_text(id, strlen(id));
-	return account;
-}
-
 void check_accounts_differ(const Transfer &transfer)
 {
 	if (DatumGetBool(FunctionCall2Coll(&transfer.plan->id_equal, transfer.plan->id_collation,
@@ -126,16 +92,31 @@ void lock_keys(Transfer &transfer)
 	take_locks(requests, count, {Scope::kTransaction, OnTimeout::kRaise}, transfer.budget);
 }
 
+/* The commands name the table, and the schema may have been renamed while we waited. */
+void check_table_is_the_same(SPIPlanPtr plan, const Transfer &transfer)
+{
+	const auto *source =
+		static_cast<const CachedPlanSource *>(linitial(SPI_plan_get_plan_sources(plan)));
+
+	if (!list_member_oid(source->relationOids, transfer.plan->table_oid))
+		ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+						errmsg("table %s was replaced by another during the transfer",
+							   transfer.plan->table)));
+}
+
 /* Runs one of the two commands; returns the number of rows, none if a rule replaced it. */
-uint64 execute(SPIPlanPtr plan, const Transfer &transfer, int expected)
+uint64 execute(SPIPlanPtr plan, Transfer &transfer, int expected)
 {
 	Datum values[kTransferParameters] = {transfer.from.id, transfer.to.id,
 										 NumericGetDatum(transfer.amount)};
+
+	limit_waits(transfer);
 	const int result = SPI_execute_plan(plan, values, nullptr, false, 0);
 
 	if (result < 0)
 		elog(ERROR, "could not execute a command of cs_transfer: %s",
 			 SPI_result_code_string(result));
+	check_table_is_the_same(plan, transfer);
 	return result == expected ? SPI_processed : 0;
 }
 
@@ -162,17 +143,35 @@ const char *numeric_text(Numeric number)
 	return DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(number)));
 }
 
+bool Equal(Numeric a, Numeric b)
+{
+	return DatumGetBool(DirectFunctionCall2(numeric_eq, NumericGetDatum(a), NumericGetDatum(b)));
+}
+
+/* The change of the balance, as exact as the amount is written: a float has more digits. */
+Numeric rounded_as(Numeric number, Numeric pattern)
+{
+	const Datum scale = DirectFunctionCall1(numeric_scale, NumericGetDatum(pattern));
+
+	return DatumGetNumeric(DirectFunctionCall2(numeric_round, NumericGetDatum(number), scale));
+}
+
 /*
- * The new balance was worked out by the balance's own type. It has to be what
- * arithmetic without loss gives, or money would appear or vanish.
+ * The new balance and its distance from the old one were worked out by the
+ * balance's own type. Both have to be what arithmetic without loss gives, or
+ * money would appear or vanish: an integer may wrap around, a float may be too
+ * coarse for the amount.
  */
-void check_exact(const Transfer &transfer, const Account &account, Numeric new_balance)
+void check_exact(const Transfer &transfer, const Account &account, uint64 row)
 {
 	PGFunction arithmetic = &account == &transfer.from ? numeric_sub : numeric_add;
-	const Datum exact = DirectFunctionCall2(arithmetic, NumericGetDatum(account.balance),
-											NumericGetDatum(transfer.amount));
+	Numeric exact = DatumGetNumeric(DirectFunctionCall2(
+		arithmetic, NumericGetDatum(account.balance), NumericGetDatum(transfer.amount)));
+	Numeric new_balance = numeric_column(row, kReadNewBalance);
+	Numeric change = numeric_column(row, kReadChange);
 
-	if (!DatumGetBool(DirectFunctionCall2(numeric_eq, exact, NumericGetDatum(new_balance))))
+	if (new_balance == nullptr || !Equal(new_balance, exact) || change == nullptr ||
+		!Equal(rounded_as(change, transfer.amount), transfer.amount))
 		ereport(ERROR, (errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
 						errmsg("amount is not exact in the type of the balance of account \"%s\"",
 							   account.name),
@@ -180,80 +179,86 @@ void check_exact(const Transfer &transfer, const Account &account, Numeric new_b
 								  numeric_text(account.balance), numeric_text(transfer.amount))));
 }
 
-void check_balance(Transfer &transfer, Account &account, uint64 row)
+/* The account of a row, which may appear once. */
+Account &account_of_row(Transfer &transfer, uint64 row, int is_from_column)
 {
-	Numeric balance = numeric_column(row, kReadBalance);
+	Account &account = is_from_row(row, is_from_column) ? transfer.from : transfer.to;
 
-	if (account.balance != nullptr)
+	if (account.found)
 		ereport(ERROR, (errcode(ERRCODE_CARDINALITY_VIOLATION),
 						errmsg("account \"%s\" exists more than once in table %s", account.name,
 							   transfer.plan->table)));
-	if (balance == nullptr)
+	account.found = true;
+	return account;
+}
+
+void check_balance(Transfer &transfer, uint64 row)
+{
+	Account &account = account_of_row(transfer, row, kReadIsFrom);
+
+	account.balance = numeric_column(row, kReadBalance);
+	if (account.balance == nullptr)
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 						errmsg("balance of account \"%s\" is null", account.name)));
-	if (numeric_is_nan(balance) || numeric_is_inf(balance))
+	if (numeric_is_nan(account.balance) || numeric_is_inf(account.balance))
 		ereport(ERROR, (errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
 						errmsg("balance of account \"%s\" is not a finite number", account.name)));
-	account.balance = balance;
-	check_exact(transfer, account, numeric_column(row, kReadNewBalance));
+	check_exact(transfer, account, row);
 }
 
 void check_exists(const Transfer &transfer, const Account &account)
 {
-	if (account.balance == nullptr)
+	if (!account.found)
 		ereport(ERROR,
 				(errcode(ERRCODE_NO_DATA_FOUND), errmsg("account \"%s\" does not exist in table %s",
 														account.name, transfer.plan->table)));
 }
 
-/* Step 3. Waiting for a row counts against the same budget as waiting for a key. */
-uint64 lock_and_read_rows(Transfer &transfer)
+/* Steps 3 and 4. */
+void lock_and_check_rows(Transfer &transfer)
 {
-	const int lock_timeout = LockTimeout;
-	const int left = transfer.budget.Left();
-	volatile uint64 rows = 0;
+	const uint64 rows = execute(transfer.plan->lock_and_read, transfer, SPI_OK_SELECT);
 
-	PG_TRY();
-	{
-		if (left >= 0)
-			LockTimeout = Max(1, left);
-		rows = execute(transfer.plan->lock_and_read, transfer, SPI_OK_SELECT);
-	}
-	PG_FINALLY();
-	{
-		LockTimeout = lock_timeout;
-	}
-	PG_END_TRY();
-	return rows;
-}
-
-/* Step 4. */
-void check_rows(Transfer &transfer, uint64 rows)
-{
 	for (uint64 row = 0; row < rows; row++)
-		check_balance(transfer, is_from_row(row, kReadIsFrom) ? transfer.from : transfer.to, row);
+		check_balance(transfer, row);
 	check_exists(transfer, transfer.from);
 	check_exists(transfer, transfer.to);
 	if (DatumGetBool(DirectFunctionCall2(numeric_lt, NumericGetDatum(transfer.from.balance),
 										 NumericGetDatum(transfer.amount))))
 		ereport(ERROR,
 				(errcode(ERRCODE_CHECK_VIOLATION),
-				 errmsg("account \"%s\" has not enough funds", transfer.from.name),
+				 errmsg("account \"%s\" does not have enough funds", transfer.from.name),
 				 errdetail("Its balance is %s, the amount is %s.",
 						   numeric_text(transfer.from.balance), numeric_text(transfer.amount))));
 }
 
-/* Step 5. The balances are then what was stored: a trigger may have changed them. */
+void check_updated(const Transfer &transfer, const Account &account, Numeric old_balance)
+{
+	if (!account.found || (account.balance != nullptr && Equal(account.balance, old_balance)))
+		ereport(ERROR, (errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+						errmsg("a trigger or rule on table %s suppressed the update of account "
+							   "\"%s\"",
+							   transfer.plan->table, account.name)));
+}
+
+/*
+ * Step 5. The balances are then what was stored: a trigger may have changed
+ * them, but it must have left a change on both sides.
+ */
 void update_rows(Transfer &transfer)
 {
-	if (execute(transfer.plan->update, transfer, SPI_OK_UPDATE_RETURNING) != 2)
-		ereport(ERROR, (errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
-						errmsg("a trigger or rule on table %s suppressed a part of the transfer",
-							   transfer.plan->table)));
-	for (uint64 row = 0; row < 2; row++)
-		(is_from_row(row, kUpdateIsFrom) ? transfer.from : transfer.to).balance =
-			numeric_column(row, kUpdateBalance);
+	Numeric from_before = transfer.from.balance;
+	Numeric to_before = transfer.to.balance;
+
+	transfer.from.found = transfer.to.found = false;
+	const uint64 rows = execute(transfer.plan->update, transfer, SPI_OK_UPDATE_RETURNING);
+
+	for (uint64 row = 0; row < rows; row++)
+		account_of_row(transfer, row, kUpdateIsFrom).balance = numeric_column(row, kUpdateBalance);
+	check_updated(transfer, transfer.from, from_before);
+	check_updated(transfer, transfer.to, to_before);
 }
+
 void describe_transfer(void *arg)
 {
 	const auto *transfer = static_cast<const Transfer *>(arg);
@@ -269,7 +274,7 @@ void run_transfer(Transfer &transfer)
 	check_accounts_differ(transfer);
 	lock_keys(transfer);
 	error_context_stack = &description;
-	check_rows(transfer, lock_and_read_rows(transfer));
+	lock_and_check_rows(transfer);
 	update_rows(transfer);
 	error_context_stack = description.previous;
 }
@@ -299,15 +304,16 @@ const char *read_column_name(FunctionCallInfo fcinfo, int index, const char *arg
 	return NameStr(*PG_GETARG_NAME(index));
 }
 
-TransferPlan *use_plan_for(FunctionCallInfo fcinfo)
+void use_plan(FunctionCallInfo fcinfo, Transfer &transfer)
 {
 	const char *id_column = read_column_name(fcinfo, 5, "id_column");
 	const char *balance_column = read_column_name(fcinfo, 6, "balance_column");
-	Relation accounts = open_accounts(fcinfo);
-	TransferPlan *plan = use_transfer_plan(accounts, id_column, balance_column);
 
+	limit_waits(transfer);
+	Relation accounts = open_accounts(fcinfo);
+
+	transfer.plan = use_transfer_plan(accounts, id_column, balance_column);
 	relation_close(accounts, NoLock);
-	return plan;
 }
 
 /* The row (from_balance, to_balance); has to outlive the SPI connection. */
@@ -343,13 +349,14 @@ using namespace cs;
  */
 Datum cs_transfer(PG_FUNCTION_ARGS)
 {
-	require_primary();
+	require_lockable();
 	Transfer transfer = {
-		nullptr, {}, {}, read_amount(fcinfo, 3), TimeBudget(read_timeout(fcinfo, 4))};
+		nullptr, {}, {}, read_amount(fcinfo, 3), TimeBudget(read_timeout(fcinfo, 4)), -1};
 	Datum balances[2];
+	const int settings = NewGUCNestLevel();
 
 	SPI_connect();
-	transfer.plan = use_plan_for(fcinfo);
+	use_plan(fcinfo, transfer);
 	PG_TRY();
 	{
 		transfer.from = read_account(fcinfo, 1, "from_id", *transfer.plan);
@@ -364,5 +371,6 @@ Datum cs_transfer(PG_FUNCTION_ARGS)
 	balances[0] = keep_balance(transfer.from.balance);
 	balances[1] = keep_balance(transfer.to.balance);
 	SPI_finish();
+	AtEOXact_GUC(true, settings);
 	return make_result(fcinfo, balances);
 }

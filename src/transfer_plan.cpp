@@ -18,7 +18,8 @@ struct KeptPlan
 {
 	PlanId id; /* hash key, must be first */
 	bool valid;
-	TransferPlan *plan; /* null if building it failed */
+	uint32 balance_type_hash; /* of its entry in the system cache */
+	TransferPlan *plan;       /* null if building it failed */
 };
 
 HTAB *kept_plans = nullptr;
@@ -27,12 +28,13 @@ HTAB *kept_plans = nullptr;
 struct Column
 {
 	const char *name; /* quoted where needed */
+	AttrNumber number;
 	Oid type;
 	int32 typmod;
 	Oid collation;
 };
 
-void ForgetPlansOf(Oid table)
+void table_changed([[maybe_unused]] Datum arg, Oid table)
 {
 	HASH_SEQ_STATUS scan;
 
@@ -42,15 +44,15 @@ void ForgetPlansOf(Oid table)
 			kept->valid = false;
 }
 
-void table_changed([[maybe_unused]] Datum arg, Oid table)
+/* Every new table is a change of the types, so they are told apart by their hash. */
+void catalog_changed([[maybe_unused]] Datum arg, int cache, uint32 hash)
 {
-	ForgetPlansOf(table);
-}
+	HASH_SEQ_STATUS scan;
 
-void catalog_changed([[maybe_unused]] Datum arg, [[maybe_unused]] int cache,
-					 [[maybe_unused]] uint32 hash)
-{
-	ForgetPlansOf(InvalidOid);
+	hash_seq_init(&scan, kept_plans);
+	while (auto *kept = static_cast<KeptPlan *>(hash_seq_search(&scan)))
+		if (cache != TYPEOID || hash == 0 || hash == kept->balance_type_hash)
+			kept->valid = false;
 }
 
 void create_kept_plans()
@@ -71,7 +73,7 @@ void create_kept_plans()
 Column find_column(Relation accounts, const char *name)
 {
 	const AttrNumber number = get_attnum(RelationGetRelid(accounts), name);
-	Column column = {quote_identifier(name), InvalidOid, -1, InvalidOid};
+	Column column = {quote_identifier(name), number, InvalidOid, -1, InvalidOid};
 
 	if (number <= 0)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN),
@@ -81,6 +83,19 @@ Column find_column(Relation accounts, const char *name)
 						  &column.collation);
 	column.type = getBaseTypeAndTypmod(column.type, &column.typmod);
 	return column;
+}
+
+/*
+ * The commands check all rights themselves, but only after the wait for the
+ * keys, in which the lock on the table must not be held by somebody who has none.
+ */
+void require_update_right(Relation accounts, AttrNumber balance)
+{
+	const Oid table = RelationGetRelid(accounts);
+
+	if (pg_class_aclcheck(table, GetUserId(), ACL_UPDATE) != ACLCHECK_OK &&
+		pg_attribute_aclcheck(table, balance, GetUserId(), ACL_UPDATE) != ACLCHECK_OK)
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, RelationGetRelationName(accounts));
 }
 
 [[noreturn]] void raise_no_operator(const char *name, const Column &column)
@@ -115,18 +130,37 @@ Oid find_operator(const char *schema, const char *name, Oid type)
 							type, type);
 }
 
-const char *schema_of_type(Oid type)
+Oid owner_of_operator(Oid oper)
+{
+	HeapTuple tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(oper));
+	const Oid owner = reinterpret_cast<Form_pg_operator>(GETSTRUCT(tuple))->oprowner;
+
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
+/*
+ * An operator that came with the type, in its schema. Somebody else who may
+ * create there could plant one that runs with the caller's rights.
+ */
+Oid find_operator_of_type(const char *name, Oid type)
 {
 	HeapTuple tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(type));
 
 	if (!HeapTupleIsValid(tuple))
 		elog(ERROR, "cache lookup failed for type %u", type);
 
-	const char *schema =
-		get_namespace_name(reinterpret_cast<Form_pg_type>(GETSTRUCT(tuple))->typnamespace);
+	const auto *form = reinterpret_cast<Form_pg_type>(GETSTRUCT(tuple));
+	const Oid type_owner = form->typowner;
+	const Oid oper = find_operator(get_namespace_name(form->typnamespace), name, type);
 
 	ReleaseSysCache(tuple);
-	return schema;
+	if (!OidIsValid(oper))
+		return InvalidOid;
+
+	const Oid owner = owner_of_operator(oper);
+
+	return owner == type_owner || superuser_arg(owner) ? oper : InvalidOid;
 }
 
 /* Adds or subtracts balances: the server's own operator, else one that came with the type. */
@@ -135,7 +169,7 @@ const char *find_arithmetic(const char *name, const Column &column)
 	Oid oper = find_operator("pg_catalog", name, column.type);
 
 	if (!OidIsValid(oper))
-		oper = find_operator(schema_of_type(column.type), name, column.type);
+		oper = find_operator_of_type(name, column.type);
 	if (!OidIsValid(oper))
 		raise_no_operator(name, column);
 	return write_operator(oper);
@@ -155,25 +189,32 @@ SPIPlanPtr prepare(const char *command, Oid id_type)
 void prepare_commands(TransferPlan &plan, const Column &id, const Column &balance,
 					  const char *equal)
 {
+	const char *minus = find_arithmetic("-", balance);
+	const char *plus = find_arithmetic("+", balance);
 	const char *is_from = psprintf("t.%s %s $1", id.name, equal);
+	const char *either = OidIsValid(get_array_type(id.type))
+							 ? psprintf("t.%s %s ANY (ARRAY[$1, $2])", id.name, equal)
+							 : psprintf("(%s OR t.%s %s $2)", is_from, id.name, equal);
 	const char *amount =
 		psprintf("CAST($3 AS %s)",
 				 format_type_extended(balance.type, balance.typmod,
 									  FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY));
-	const char *new_balance = psprintf("CASE WHEN %s THEN t.%s %s %s ELSE t.%s %s %s END", is_from,
-									   balance.name, find_arithmetic("-", balance), amount,
-									   balance.name, find_arithmetic("+", balance), amount);
-	const char *both = psprintf("t.%s %s ANY (ARRAY[$1, $2])", id.name, equal);
+	const char *less = psprintf("t.%s %s %s", balance.name, minus, amount);
+	const char *more = psprintf("t.%s %s %s", balance.name, plus, amount);
+	const char *new_balance = psprintf("CASE WHEN %s THEN %s ELSE %s END", is_from, less, more);
+	const char *change = psprintf("CASE WHEN %s THEN t.%s %s (%s) ELSE (%s) %s t.%s END", is_from,
+								  balance.name, minus, less, more, minus, balance.name);
 
 	plan.lock_and_read = prepare(
-		psprintf("SELECT %s, CAST(t.%s AS pg_catalog.numeric), CAST(%s AS pg_catalog.numeric) "
+		psprintf("SELECT %s, CAST(t.%s AS pg_catalog.numeric), CAST(%s AS pg_catalog.numeric), "
+				 "CAST(%s AS pg_catalog.numeric) "
 				 "FROM %s AS t WHERE %s ORDER BY t.%s FOR NO KEY UPDATE",
-				 is_from, balance.name, new_balance, plan.table, both, id.name),
+				 is_from, balance.name, new_balance, change, plan.table, either, id.name),
 		id.type);
 	plan.update =
 		prepare(psprintf("UPDATE %s AS t SET %s = %s WHERE %s "
 						 "RETURNING %s, CAST(t.%s AS pg_catalog.numeric)",
-						 plan.table, balance.name, new_balance, both, is_from, balance.name),
+						 plan.table, balance.name, new_balance, either, is_from, balance.name),
 				id.type);
 }
 
@@ -210,6 +251,8 @@ TransferPlan *build_plan(Relation accounts, const Column &id, const Column &bala
 	if (!OidIsValid(id_type->eq_opr))
 		raise_no_operator("=", id);
 	plan->context = context;
+	plan->table_oid = RelationGetRelid(accounts);
+	plan->balance_number = balance.number;
 	plan->table = MemoryContextStrdup(context, table);
 	plan->id_collation = id.collation;
 	getTypeInputInfo(id.type, &function, &plan->id_input_parameter);
@@ -234,21 +277,51 @@ void drop_plan(TransferPlan *plan)
 	MemoryContextDelete(plan->context);
 }
 
-/* Builds the plan for the first time, or again after a change of the catalogs. */
-void build_kept_plan(KeptPlan *kept, Relation accounts, const Column &id, const Column &balance)
+/* Drops what no longer holds, also for tables that are gone, but nothing in use. */
+void drop_outdated_plans()
 {
-	TransferPlan *old = kept->plan;
+	HASH_SEQ_STATUS scan;
 
-	kept->plan = nullptr;
-	if (old != nullptr)
+	hash_seq_init(&scan, kept_plans);
+	while (auto *kept = static_cast<KeptPlan *>(hash_seq_search(&scan)))
 	{
-		old->superseded = true;
-		if (old->users == 0)
-			drop_plan(old);
+		if (kept->valid && kept->plan != nullptr)
+			continue;
+		if (kept->plan != nullptr)
+		{
+			kept->plan->superseded = true;
+			if (kept->plan->users == 0)
+				drop_plan(kept->plan);
+		}
+		hash_search(kept_plans, &kept->id, HASH_REMOVE, nullptr);
 	}
-	/* Before building, so that a change that comes meanwhile is not forgotten. */
+}
+
+/* Builds the plan for the first time, or again after a change of the catalogs. */
+KeptPlan *build_kept_plan(const PlanId &plan_id, Relation accounts)
+{
+	const Column id = find_column(accounts, NameStr(plan_id.id_column));
+	const Column balance = find_column(accounts, NameStr(plan_id.balance_column));
+
+	if (id.number == balance.number)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("id_column and balance_column must differ")));
+	drop_outdated_plans();
+
+	auto *kept = static_cast<KeptPlan *>(hash_search(kept_plans, &plan_id, HASH_ENTER, nullptr));
+
+	/* Valid before it is built, so that a change that comes meanwhile is not forgotten. */
+	kept->plan = nullptr;
 	kept->valid = true;
+	kept->balance_type_hash = GetSysCacheHashValue1(TYPEOID, ObjectIdGetDatum(balance.type));
+
+	/* The table's name is a part of the keys, and so must not be quoted at a session's whim. */
+	const int level = NewGUCNestLevel();
+
+	set_setting_for_now("quote_all_identifiers", "off");
 	kept->plan = build_plan(accounts, id, balance);
+	AtEOXact_GUC(true, level);
+	return kept;
 }
 
 } // namespace
@@ -257,7 +330,6 @@ TransferPlan *use_transfer_plan(Relation accounts, const char *id_column,
 								const char *balance_column)
 {
 	PlanId plan_id;
-	bool found;
 
 	if (kept_plans == nullptr)
 		create_kept_plans();
@@ -269,15 +341,8 @@ TransferPlan *use_transfer_plan(Relation accounts, const char *id_column,
 	auto *kept = static_cast<KeptPlan *>(hash_search(kept_plans, &plan_id, HASH_FIND, nullptr));
 
 	if (kept == nullptr || !kept->valid || kept->plan == nullptr)
-	{
-		const Column id = find_column(accounts, id_column);
-		const Column balance = find_column(accounts, balance_column);
-
-		kept = static_cast<KeptPlan *>(hash_search(kept_plans, &plan_id, HASH_ENTER, &found));
-		if (!found)
-			kept->plan = nullptr;
-		build_kept_plan(kept, accounts, id, balance);
-	}
+		kept = build_kept_plan(plan_id, accounts);
+	require_update_right(accounts, kept->plan->balance_number);
 	kept->plan->users++;
 	return kept->plan;
 }

@@ -21,8 +21,9 @@ inline constexpr int kTransferParameters = 3;
 enum ReadColumn
 {
 	kReadIsFrom = 1,
-	kReadBalance,   /* numeric */
-	kReadNewBalance /* numeric, as the balance's own type works it out */
+	kReadBalance,    /* numeric, as all of these */
+	kReadNewBalance, /* as the balance's own type works it out */
+	kReadChange      /* from the one to the other, as that type works it out */
 };
 
 /* Columns of the rows that update returns. */
@@ -37,6 +38,8 @@ struct TransferPlan
 	SPIPlanPtr lock_and_read;
 	SPIPlanPtr update;
 
+	Oid table_oid;
+	AttrNumber balance_number;
 	const char *table; /* schema.table, quoted where needed */
 	Oid id_collation;
 	Oid id_input_parameter;
@@ -52,8 +55,8 @@ struct TransferPlan
 
 /*
  * The plan for that table and those columns, to be released after use; SPI
- * must be connected and the table locked. 42703: no such column, 42883: no
- * operator that is needed.
+ * must be connected and the table locked. 42703: no such column, 42501: no
+ * right to update the balance, 42883: no operator that is needed.
  */
 TransferPlan *use_transfer_plan(Relation accounts, const char *id_column,
 								const char *balance_column);

@@ -3,98 +3,91 @@
  */
 #include "wait_error.hpp"
 #include "parties.hpp"
+#include "printable.hpp"
 
 namespace cs {
 
 namespace {
 
-/* A detail names so many holders and counts the rest. */
-constexpr int kNamedHolders = 5;
+/* A detail names so many sessions and counts the rest. */
+constexpr int kNamedParties = 5;
 
 int64 MillisecondsSince(TimestampTz then)
 {
 	return Max(0, GetCurrentTimestamp() - then) / 1000;
 }
 
-void append_holder(StringInfo out, const Party &holder)
+void append_party(StringInfo out, const Party &party)
 {
-	if (holder.pid == 0)
-	{
-		appendStringInfo(out, "A prepared transaction holds it in %s mode.", ModeName(holder.mode));
-		return;
-	}
-	appendStringInfo(out, "Process %d holds it in %s mode", holder.pid, ModeName(holder.mode));
-	if (holder.known && holder.transaction_start != 0)
+	if (party.pid == 0)
+		appendStringInfo(out, "A prepared transaction holds it in %s mode", ModeName(party.mode));
+	else
+		appendStringInfo(out, "Process %d %s it in %s mode", party.pid,
+						 party.granted ? "holds" : "waits for", ModeName(party.mode));
+	if (party.known && party.transaction_start != 0)
 		appendStringInfo(out, ", in a transaction that began " INT64_FORMAT " ms ago",
-						 MillisecondsSince(holder.transaction_start));
-	else if (holder.known)
+						 MillisecondsSince(party.transaction_start));
+	else if (party.known)
 		appendStringInfo(out, " in session scope, idle for " INT64_FORMAT " ms",
-						 MillisecondsSince(holder.state_change));
-	if (holder.known && OidIsValid(holder.role) && may_see_activity_of(holder.role))
-		appendStringInfo(out, " (role \"%s\", application \"%s\")", NameStr(holder.role_name),
-						 holder.application);
+						 MillisecondsSince(party.state_change));
+	if (party.known && OidIsValid(party.role) && may_see_activity_of(party.role))
+		appendStringInfo(out, " (role \"%s\", application \"%s\")", NameStr(party.role_name),
+						 party.application);
 	appendStringInfoChar(out, '.');
 }
 
-/* One line for each session that is in the way of the request. */
-char *describe_holders(const LockRequest &request)
+/* Does that session stand between the request and the lock? */
+bool IsInTheWay(const LockRequest &request, const Party &party)
+{
+	return party.pid != MyProcPid && DoLockModesConflict(request.mode, party.mode);
+}
+
+/* A line for each holder in the way; without any, for each who waits and came first. */
+char *describe_parties_in_the_way(const LockRequest &request)
 {
 	const Parties parties = collect_parties(request.key.tag);
 	StringInfoData out;
-	int holders = 0;
-	int waiters = 0;
+	bool any_holder = false;
+	int named = 0;
+	int unnamed = 0;
+
+	for (int i = 0; i < parties.count; i++)
+		any_holder |= parties.all[i].granted && IsInTheWay(request, parties.all[i]);
 
 	initStringInfo(&out);
 	for (int i = 0; i < parties.count; i++)
 	{
 		const Party &party = parties.all[i];
 
-		if (party.pid == MyProcPid)
+		if (party.granted != any_holder || !IsInTheWay(request, party))
 			continue;
-		if (!party.granted)
-			waiters++;
-		else if (DoLockModesConflict(request.mode, party.mode) && holders++ < kNamedHolders)
+		if (++named > kNamedParties)
 		{
-			if (out.len > 0)
-				appendStringInfoChar(&out, '\n');
-			append_holder(&out, party);
+			unnamed++;
+			continue;
 		}
+		if (out.len > 0)
+			appendStringInfoChar(&out, '\n');
+		append_party(&out, party);
 	}
-	if (holders > kNamedHolders)
-		appendStringInfo(&out, "\nSo do %d more.", holders - kNamedHolders);
-	if (holders == 0)
-		appendStringInfoString(&out, "No other session holds it any more.");
-	if (waiters > 0)
-		appendStringInfo(&out, "\nOther sessions that wait for it: %d.", waiters);
+	if (unnamed > 0)
+		appendStringInfo(&out, "\nSo do %d more.", unnamed);
+	if (named == 0)
+		appendStringInfoString(&out, "No other session is in the way any more.");
 	return out.data;
 }
 
 } // namespace
 
-char *printable_text(const char *bytes, size_t size)
-{
-	char printable[kMaxEscapedKeyBytes];
-
-	EscapeKey(bytes, size, GetDatabaseEncoding() == PG_UTF8, printable);
-	return pstrdup(printable);
-}
-
-char *printable_key(const Key &key)
-{
-	return printable_text(key.bytes, key.size);
-}
-
 void raise_lock_timeout(const LockRequest &request, int timeout_ms)
 {
-	char *key = printable_key(request.key);
-
 	ereport(ERROR,
 			(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-			 errmsg("could not lock key \"%s\" within %d ms", key, timeout_ms),
-			 errdetail("%s", describe_holders(request)),
-			 errhint("Retry the transaction, or allow a longer timeout.  cs_holders(%s) shows "
-					 "who holds the key.",
-					 quote_literal_cstr(key))));
+			 errmsg("could not lock key \"%s\" within %d ms",
+					printable(request.key.bytes, request.key.size), timeout_ms),
+			 errdetail("%s", describe_parties_in_the_way(request)),
+			 errhint("Retry the transaction, or allow a longer timeout.  The function cs_holders "
+					 "shows who holds a key.")));
 }
 
 void raise_too_many_keys(long held, long wanted, long limit)
@@ -112,10 +105,9 @@ void raise_too_many_keys(long held, long wanted, long limit)
 void describe_request(void *arg)
 {
 	const auto *request = static_cast<const LockRequest *>(arg);
-	char key[kMaxEscapedKeyBytes];
 
-	EscapeKey(request->key.bytes, request->key.size, GetDatabaseEncoding() == PG_UTF8, key);
-	errcontext("locking key \"%s\" in %s mode", key, ModeName(request->mode));
+	errcontext("locking key \"%s\" in %s mode", printable(request->key.bytes, request->key.size),
+			   ModeName(request->mode));
 	if (geterrcode() == ERRCODE_OUT_OF_MEMORY)
 		errhint("If the server's lock table is full, lock fewer keys at once, end transactions "
 				"that hold many, or increase max_locks_per_transaction.");

@@ -7,10 +7,6 @@
 
 namespace cs {
 
-/* A key, or a part of one, as it may be printed; in the current memory context. */
-char *printable_text(const char *bytes, size_t size);
-char *printable_key(const Key &key);
-
 /* 55P03: the key could not be locked within so many milliseconds; names the holders. */
 [[noreturn]] void raise_lock_timeout(const LockRequest &request, int timeout_ms);
 
