@@ -46,6 +46,15 @@ FROM unnest(ARRAY['', 'x', 'EXCLUSIVE', 'exclusive ', ' exclusive', 'exclusiv', 
                   'access exclusive', 'ExclusiveLock', NULL]) AS mode;
 SELECT scope, pg_temp.outcome(format('SELECT cs_lock(''k'', scope => %L)', scope))
 FROM unnest(ARRAY['', 'T', 'SESSION', 'session ', 'xact', NULL]) AS scope;
+-- Messages quote them escaped and cut.
+SELECT pg_temp.outcome(format('SELECT cs_lock(''k'', %s => %L)', argument, E'no\nERROR:  forged\r\t\x1b[2J'))
+FROM unnest(ARRAY['mode', 'scope']) AS argument;
+SELECT argument, message = format('22023: unrecognized lock %s: "%s"', argument, repeat('x', 1024)) AS cut
+FROM unnest(ARRAY['mode', 'scope']) AS argument,
+     pg_temp.outcome(format('SELECT cs_lock(''k'', %s => %L)', argument, repeat('x', 2000))) AS message;
+-- Never within a character.
+SELECT message = format('22023: unrecognized lock mode: "x%s"', repeat(U&'\00e4', 511)) AS cut
+FROM pg_temp.outcome(format('SELECT cs_lock(''k'', mode => %L)', 'x' || repeat(U&'\00e4', 1000))) AS message;
 
 -- Every function checks them.
 SELECT call, pg_temp.outcome(format('SELECT %s, mode => ''no'')', call)) AS mode,

@@ -56,6 +56,17 @@ INSERT INTO float_account VALUES (1, 1e17), (2, 1);
 SELECT pg_temp.outcome('CALL cs_transfer(''float_account'', ''2'', ''1'', 1)');
 SELECT pg_temp.outcome('CALL cs_transfer(''float_account'', ''1'', ''2'', 0.5)');
 SELECT * FROM float_account ORDER BY id;
+UPDATE float_account SET balance = CASE id WHEN 1 THEN 1e17 ELSE 0 END;
+SELECT pg_temp.outcome('CALL cs_transfer(''float_account'', ''1'', ''2'', 1000)');
+SELECT * FROM float_account ORDER BY id;
+-- Amounts that no float holds exactly can be moved where it is fine enough for them.
+CREATE FUNCTION pg_temp.try_amount(amount text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE float_account SET balance = CASE id WHEN 1 THEN 100 ELSE 0 END;
+    RETURN pg_temp.outcome(format('CALL cs_transfer(''float_account'', ''1'', ''2'', %L)', amount));
+END $$;
+SELECT amount, pg_temp.try_amount(amount) FROM unnest(ARRAY['0.01', '0.1', '33.33']) AS amount;
+SELECT * FROM float_account ORDER BY id;
 
 -- Types that do not add, or cannot be compared.
 CREATE TABLE odd_account (id integer, odd_id point, word text, flag boolean, day date);

@@ -46,9 +46,39 @@ SET LOCAL datestyle = 'German';
 CALL cs_transfer('account', '2000-01-02', '2000-01-01', 1, id_column => 'd');
 SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid();
 COMMIT;
+-- Nor whether the session quotes all names, or did when the plan was made.
+BEGIN;
+SET LOCAL quote_all_identifiers = on;
+CALL cs_transfer('account', '1', '2', 1, id_column => 'i');
+SELECT cs_held_mode('public.account:1') AS kept_plan;
+COMMIT;
+ALTER TABLE account ADD spare integer;
+BEGIN;
+SET LOCAL quote_all_identifiers = on;
+CALL cs_transfer('account', '2', '1', 1, id_column => 'i');
+SELECT cs_held_mode('public.account:1') AS new_plan, current_setting('quote_all_identifiers') AS quoted;
+COMMIT;
+BEGIN;
+CALL cs_transfer('account', '1', '2', 1, id_column => 'i');
+SELECT cs_held_mode('public.account:1') AS "1", cs_held_mode('public.account:2') AS "2";
+ROLLBACK;
 DROP TABLE account;
 DROP DOMAIN account_number;
 DROP TYPE colour;
+
+-- Ids that are arrays: there are no arrays of arrays.
+CREATE TABLE account (id integer[] PRIMARY KEY, balance integer NOT NULL);
+INSERT INTO account VALUES ('{1}', 100), ('{1,2}', 100), ('{}', 100), ('{1,NULL}', 100);
+BEGIN;
+CALL cs_transfer('account', '{1}', '{ 1, 2 }', 10);
+SELECT cs_held_mode('public.account:{1}') AS "{1}", cs_held_mode('public.account:{1,2}') AS "{1,2}";
+COMMIT;
+CALL cs_transfer('account', '{1,2}', '{}', 10);
+CALL cs_transfer('account', '{1,null}', '{1}', 10);
+SELECT pg_temp.outcome('CALL cs_transfer(''account'', ''{1,2}'', ''{1, 2}'', 1)');
+SELECT pg_temp.outcome('CALL cs_transfer(''account'', ''{1,2}'', ''{2,1}'', 1)');
+SELECT id, balance, sum(balance) OVER () FROM account ORDER BY id;
+DROP TABLE account;
 
 -- Names of schemas, tables and columns that try to be commands.
 CREATE SCHEMA "Robert""); drop table t;--";

@@ -102,5 +102,20 @@ BEGIN
         EXECUTE format('DROP TABLE %I', 'account ' || i);
     END LOOP;
 END $$;
+-- Nothing is kept for tables that are gone.
+DO $$
+BEGIN
+    FOR i IN 1..30 LOOP
+        CREATE TEMP TABLE gone (id integer, balance integer);
+        INSERT INTO gone VALUES (1, 10), (2, 10);
+        EXECUTE 'CALL cs_transfer(''gone'', ''1'', ''2'', 3)';
+        DROP TABLE gone;
+        COMMIT;
+    END LOOP;
+END $$;
+SELECT count(*) <= 2 AS few FROM pg_backend_memory_contexts WHERE name = 'transfer plan';
+-- A new table does not outdate the plans of the others.
+CALL cs_transfer('account', '1', '2', 1);
+SELECT count(*) <= 2 AS few FROM pg_backend_memory_contexts WHERE name = 'transfer plan';
 DROP TABLE account;
 DROP DOMAIN amount;

@@ -48,6 +48,8 @@ FROM unnest(ARRAY[$$'account', '1', '2', 1, -2$$,
                   $$'account', '1', '2', 1, balance_column => 'no_such'$$,
                   $$'account', '1', '2', 1, id_column => NULL$$,
                   $$'account', '1', '2', 1, balance_column => NULL$$,
+                  $$'account', '1', '2', 1, balance_column => 'id'$$,
+                  $$'account', '1', '2', 1, id_column => 'balance', balance_column => 'balance'$$,
                   $$'account', '1', '2', 1, balance_column => 'ctid'$$,
                   $$'account', '1', '2', 1, balance_column => 'balance = 0 --'$$]) AS call;
 SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid();

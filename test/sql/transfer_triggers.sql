@@ -32,6 +32,39 @@ SELECT pg_temp.outcome('CALL cs_transfer(''account'', ''1'', ''2'', 10)') <> 'no
 DROP RULE nothing ON account;
 SELECT id, balance, sum(balance) OVER () FROM account ORDER BY id;
 
+-- And so does one that puts the old balance back, for either row, or for both.
+CREATE FUNCTION revert() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.id = ANY (TG_ARGV[0]::integer[]) THEN
+        RETURN OLD;
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER revert BEFORE UPDATE ON account FOR EACH ROW EXECUTE FUNCTION revert('{2}');
+SELECT pg_temp.outcome('CALL cs_transfer(''account'', ''1'', ''2'', 10)');
+SELECT pg_temp.outcome('CALL cs_transfer(''account'', ''2'', ''1'', 10)');
+BEGIN;
+CALL cs_transfer('account', '3', '1', 10);
+ROLLBACK;
+DROP TRIGGER revert ON account;
+CREATE TRIGGER revert BEFORE UPDATE ON account FOR EACH ROW EXECUTE FUNCTION revert('{1,2}');
+SELECT pg_temp.outcome('CALL cs_transfer(''account'', ''1'', ''2'', 10)');
+DROP TRIGGER revert ON account;
+SELECT id, balance, sum(balance) OVER () FROM account ORDER BY id;
+
+-- One that changes the id of a row, so that it cannot be told from the other.
+CREATE FUNCTION renumber() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.id = TG_ARGV[0]::integer THEN
+        NEW.id := TG_ARGV[1];
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER renumber BEFORE UPDATE ON account FOR EACH ROW EXECUTE FUNCTION renumber(1, 4);
+SELECT pg_temp.outcome('CALL cs_transfer(''account'', ''1'', ''2'', 10)');
+DROP TRIGGER renumber ON account;
+SELECT id, balance, sum(balance) OVER () FROM account ORDER BY id;
+
 -- Triggers run once for each row, and see and shape what is stored.
 CREATE FUNCTION annotate() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -99,4 +132,4 @@ SELECT tableoid::regclass, id, balance FROM sorted ORDER BY id;
 SELECT pg_temp.outcome('CALL cs_transfer(''parted_low'', ''1'', ''11'', 1)');
 
 DROP TABLE account, parted, sorted;
-DROP FUNCTION suppress(), annotate(), take_fee(), pass_on(), refuse();
+DROP FUNCTION suppress(), revert(), renumber(), annotate(), take_fee(), pass_on(), refuse();

@@ -75,6 +75,33 @@ is( $session->query(
 	'500|t', 'are held by the session itself');
 $session->query_safe('COMMIT');
 
+# Nor does it lock in one that got there by a function that is marked wrongly.
+$session->query_safe(
+	q{CREATE FUNCTION lock_row(id int) RETURNS boolean LANGUAGE plpgsql PARALLEL SAFE AS
+		$$ BEGIN PERFORM cs_lock('row' || id); RETURN true; END $$;
+	CREATE FUNCTION pay(id int) RETURNS boolean LANGUAGE plpgsql PARALLEL SAFE AS
+		$$ DECLARE a numeric; b numeric;
+		BEGIN
+			CALL cs_transfer('counter', '1', '2', 1, NULL, 'id', 'n', a, b);
+			RETURN true;
+		END $$});
+foreach my $function (qw(lock_row pay))
+{
+	my $query = "SELECT count(*) FROM wide WHERE $function(id)";
+
+	like($session->query("EXPLAIN $query"), qr/Gather/, "parallel: $query");
+	foreach my $leader (qw(on off))
+	{
+		$session->query_safe("SET parallel_leader_participation = $leader; BEGIN; SAVEPOINT s");
+		$session->query($query);
+		is($session->sqlstate, '25000',
+			"$function fails, parallel_leader_participation = $leader");
+		$session->query_safe('ROLLBACK TO s');
+		locks_are($node, '0,0', 'nothing is locked');
+		$session->query_safe('COMMIT');
+	}
+}
+
 # A pooler hands one session to many clients, and cleans it up in between.
 foreach my $client (1 .. 3)
 {
