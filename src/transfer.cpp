@@ -18,6 +18,7 @@
  * nothing behind.
  */
 #include "account.hpp"
+#include "amount.hpp"
 #include "arguments.hpp"
 #include "lock.hpp"
 #include "transfer_plan.hpp"
@@ -33,7 +34,6 @@ struct Transfer
 	Account to;
 	Numeric amount;
 	TimeBudget budget;
-	int limit_in_force; /* ms, what lock_timeout was set to; -1 = not set */
 };
 
 /*
@@ -46,31 +46,11 @@ void limit_waits(Transfer &transfer)
 	const int left = transfer.budget.Left();
 	char value[16];
 
-	if (left < 0 || left == transfer.limit_in_force)
+	/* Compared with what is in force: code of users may have changed it since. */
+	if (left < 0 || LockTimeout == Max(1, left))
 		return;
-	transfer.limit_in_force = left;
 	snprintf(value, sizeof(value), "%d", Max(1, left));
 	set_setting_for_now("lock_timeout", value);
-}
-
-/* Step 1: an amount that can be moved. NaN compares greater than every number. */
-Numeric read_amount(FunctionCallInfo fcinfo, int index)
-{
-	const auto check = [](bool fine, const char *problem) {
-		if (!fine)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("amount must %s", problem)));
-	};
-
-	check(!PG_ARGISNULL(index), "not be null");
-	Numeric amount = PG_GETARG_NUMERIC(index);
-
-	check(!numeric_is_nan(amount), "not be NaN");
-	check(!numeric_is_inf(amount), "not be infinite");
-	check(DatumGetBool(DirectFunctionCall2(numeric_gt, NumericGetDatum(amount),
-										   NumericGetDatum(int64_to_numeric(0)))),
-		  "be greater than zero");
-	return amount;
 }
 
 void check_accounts_differ(const Transfer &transfer)
@@ -138,31 +118,13 @@ bool is_from_row(uint64 row, int column)
 		SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, &is_null));
 }
 
-const char *numeric_text(Numeric number)
-{
-	return DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(number)));
-}
-
-bool Equal(Numeric a, Numeric b)
-{
-	return DatumGetBool(DirectFunctionCall2(numeric_eq, NumericGetDatum(a), NumericGetDatum(b)));
-}
-
-/* The change of the balance, as exact as the amount is written: a float has more digits. */
-Numeric rounded_as(Numeric number, Numeric pattern)
-{
-	const Datum scale = DirectFunctionCall1(numeric_scale, NumericGetDatum(pattern));
-
-	return DatumGetNumeric(DirectFunctionCall2(numeric_round, NumericGetDatum(number), scale));
-}
-
 /*
- * The new balance and its distance from the old one were worked out by the
- * balance's own type. Both have to be what arithmetic without loss gives, or
- * money would appear or vanish: an integer may wrap around, a float may be too
- * coarse for the amount.
+ * Where the type of the balance may lose something in a sum, the new balance
+ * and its distance from the old one were worked out by that type. Both have to
+ * be what arithmetic without loss gives: money may wrap around, a float may be
+ * too coarse for the amount.
  */
-void check_exact(const Transfer &transfer, const Account &account, uint64 row)
+bool change_is_exact(const Transfer &transfer, const Account &account, uint64 row)
 {
 	PGFunction arithmetic = &account == &transfer.from ? numeric_sub : numeric_add;
 	Numeric exact = DatumGetNumeric(DirectFunctionCall2(
@@ -170,13 +132,23 @@ void check_exact(const Transfer &transfer, const Account &account, uint64 row)
 	Numeric new_balance = numeric_column(row, kReadNewBalance);
 	Numeric change = numeric_column(row, kReadChange);
 
-	if (new_balance == nullptr || !Equal(new_balance, exact) || change == nullptr ||
-		!Equal(rounded_as(change, transfer.amount), transfer.amount))
+	return new_balance != nullptr && change != nullptr &&
+		   equal_in_decimals_of(transfer.amount, new_balance, exact) &&
+		   equal_in_decimals_of(transfer.amount, change, transfer.amount);
+}
+
+void check_exact(const Transfer &transfer, const Account &account, uint64 row)
+{
+	const bool exact = transfer.plan->arithmetic_is_exact
+						   ? equal_amounts(numeric_column(row, kReadAmount), transfer.amount)
+						   : change_is_exact(transfer, account, row);
+
+	if (!exact)
 		ereport(ERROR, (errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
 						errmsg("amount is not exact in the type of the balance of account \"%s\"",
 							   account.name),
 						errdetail("A balance of %s cannot change by exactly %s.",
-								  numeric_text(account.balance), numeric_text(transfer.amount))));
+								  amount_text(account.balance), amount_text(transfer.amount))));
 }
 
 /* The account of a row, which may appear once. */
@@ -229,12 +201,15 @@ void lock_and_check_rows(Transfer &transfer)
 				(errcode(ERRCODE_CHECK_VIOLATION),
 				 errmsg("account \"%s\" does not have enough funds", transfer.from.name),
 				 errdetail("Its balance is %s, the amount is %s.",
-						   numeric_text(transfer.from.balance), numeric_text(transfer.amount))));
+						   amount_text(transfer.from.balance), amount_text(transfer.amount))));
 }
 
 void check_updated(const Transfer &transfer, const Account &account, Numeric old_balance)
 {
-	if (!account.found || (account.balance != nullptr && Equal(account.balance, old_balance)))
+	const bool unchanged =
+		account.balance != nullptr && equal_amounts(account.balance, old_balance);
+
+	if (!account.found || unchanged)
 		ereport(ERROR, (errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
 						errmsg("a trigger or rule on table %s suppressed the update of account "
 							   "\"%s\"",
@@ -319,12 +294,23 @@ void use_plan(FunctionCallInfo fcinfo, Transfer &transfer)
 /* The row (from_balance, to_balance); has to outlive the SPI connection. */
 Datum make_result(FunctionCallInfo fcinfo, Datum (&balances)[2])
 {
+	/* The same for every call of the session. */
+	static TupleDesc row_type = nullptr;
 	bool nulls[] = {balances[0] == 0, balances[1] == 0};
-	TupleDesc row_type;
 
-	if (get_call_result_type(fcinfo, nullptr, &row_type) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
-	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(row_type), balances, nulls));
+	if (row_type == nullptr)
+	{
+		TupleDesc found;
+
+		if (get_call_result_type(fcinfo, nullptr, &found) != TYPEFUNC_COMPOSITE)
+			elog(ERROR, "return type must be a row type");
+
+		MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
+
+		row_type = BlessTupleDesc(CreateTupleDescCopy(found));
+		MemoryContextSwitchTo(caller);
+	}
+	return HeapTupleGetDatum(heap_form_tuple(row_type, balances, nulls));
 }
 
 /* A balance in the memory of the caller; null stays null. */
@@ -351,7 +337,7 @@ Datum cs_transfer(PG_FUNCTION_ARGS)
 {
 	require_lockable();
 	Transfer transfer = {
-		nullptr, {}, {}, read_amount(fcinfo, 3), TimeBudget(read_timeout(fcinfo, 4)), -1};
+		nullptr, {}, {}, read_amount(fcinfo, 3), TimeBudget(read_timeout(fcinfo, 4))};
 	Datum balances[2];
 	const int settings = NewGUCNestLevel();
 

@@ -204,13 +204,16 @@ void prepare_commands(TransferPlan &plan, const Column &id, const Column &balanc
 	const char *new_balance = psprintf("CASE WHEN %s THEN %s ELSE %s END", is_from, less, more);
 	const char *change = psprintf("CASE WHEN %s THEN t.%s %s (%s) ELSE (%s) %s t.%s END", is_from,
 								  balance.name, minus, less, more, minus, balance.name);
+	const char *checks =
+		plan.arithmetic_is_exact
+			? psprintf("CAST(%s AS pg_catalog.numeric)", amount)
+			: psprintf("CAST(%s AS pg_catalog.numeric), CAST(%s AS pg_catalog.numeric)",
+					   new_balance, change);
 
-	plan.lock_and_read = prepare(
-		psprintf("SELECT %s, CAST(t.%s AS pg_catalog.numeric), CAST(%s AS pg_catalog.numeric), "
-				 "CAST(%s AS pg_catalog.numeric) "
-				 "FROM %s AS t WHERE %s ORDER BY t.%s FOR NO KEY UPDATE",
-				 is_from, balance.name, new_balance, change, plan.table, either, id.name),
-		id.type);
+	plan.lock_and_read = prepare(psprintf("SELECT %s, CAST(t.%s AS pg_catalog.numeric), %s "
+										  "FROM %s AS t WHERE %s FOR NO KEY UPDATE",
+										  is_from, balance.name, checks, plan.table, either),
+								 id.type);
 	plan.update =
 		prepare(psprintf("UPDATE %s AS t SET %s = %s WHERE %s "
 						 "RETURNING %s, CAST(t.%s AS pg_catalog.numeric)",
@@ -237,6 +240,12 @@ bool PrintsAlike(Oid type)
 	}
 }
 
+/* Types whose sums and differences are exact, or an error. */
+bool ArithmeticIsExact(Oid type)
+{
+	return type == INT2OID || type == INT4OID || type == INT8OID || type == NUMERICOID;
+}
+
 TransferPlan *build_plan(Relation accounts, const Column &id, const Column &balance)
 {
 	MemoryContext context =
@@ -261,6 +270,7 @@ TransferPlan *build_plan(Relation accounts, const Column &id, const Column &bala
 	fmgr_info_cxt(function, &plan->id_output, context);
 	fmgr_info_cxt(get_opcode(id_type->eq_opr), &plan->id_equal, context);
 	plan->id_prints_alike = PrintsAlike(id.type);
+	plan->arithmetic_is_exact = ArithmeticIsExact(balance.type);
 	prepare_commands(*plan, id, balance, write_operator(id_type->eq_opr));
 
 	/* From here on nothing fails: the plan outlives the transaction. */
@@ -297,6 +307,12 @@ void drop_outdated_plans()
 	}
 }
 
+/* Else the first use would plan, with the settings of whoever that is. */
+void plan_now(SPIPlanPtr plan)
+{
+	ReleaseCachedPlan(SPI_plan_get_cached_plan(plan), CurrentResourceOwner);
+}
+
 /* Builds the plan for the first time, or again after a change of the catalogs. */
 KeptPlan *build_kept_plan(const PlanId &plan_id, Relation accounts)
 {
@@ -315,11 +331,16 @@ KeptPlan *build_kept_plan(const PlanId &plan_id, Relation accounts)
 	kept->valid = true;
 	kept->balance_type_hash = GetSysCacheHashValue1(TYPEOID, ObjectIdGetDatum(balance.type));
 
-	/* The table's name is a part of the keys, and so must not be quoted at a session's whim. */
 	const int level = NewGUCNestLevel();
 
+	/* The table's name is a part of the keys, and so must not be quoted at a session's whim. */
 	set_setting_for_now("quote_all_identifiers", "off");
+	/* Two rows are looked up. A plan is kept, so it must not depend on how small the table was. */
+	set_setting_for_now("enable_seqscan", "off");
+	set_setting_for_now("enable_bitmapscan", "off");
 	kept->plan = build_plan(accounts, id, balance);
+	plan_now(kept->plan->lock_and_read);
+	plan_now(kept->plan->update);
 	AtEOXact_GUC(true, level);
 	return kept;
 }

@@ -21,9 +21,12 @@ inline constexpr int kTransferParameters = 3;
 enum ReadColumn
 {
 	kReadIsFrom = 1,
-	kReadBalance,    /* numeric, as all of these */
-	kReadNewBalance, /* as the balance's own type works it out */
-	kReadChange      /* from the one to the other, as that type works it out */
+	kReadBalance, /* numeric, as all of these */
+	/* Where the arithmetic of the balance's type is exact: */
+	kReadAmount, /* as that type keeps it */
+	/* Elsewhere: */
+	kReadNewBalance = kReadAmount, /* as that type works it out */
+	kReadChange                    /* from the one to the other, as that type works it out */
 };
 
 /* Columns of the rows that update returns. */
@@ -47,6 +50,7 @@ struct TransferPlan
 	FmgrInfo id_output;
 	FmgrInfo id_equal;
 	bool id_prints_alike; /* whatever the settings of the session are */
+	bool arithmetic_is_exact;
 
 	MemoryContext context; /* of this struct and what it points to */
 	int users;             /* calls that use it now; a trigger may nest them */

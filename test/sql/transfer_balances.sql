@@ -80,3 +80,19 @@ CALL cs_transfer('odd_account', '(0,0)', '(1,1)', 1, id_column => 'odd_id', bala
 SELECT * FROM odd_account ORDER BY id;
 DROP TABLE full_account, float_account, odd_account;
 DROP DOMAIN tip, euro;
+
+-- A float keeps more digits than the amounts have; the rounding of many transfers is no loss.
+CREATE TEMP TABLE float_account (id integer PRIMARY KEY, balance double precision NOT NULL);
+INSERT INTO float_account VALUES (1, 100), (2, 0);
+DO $$
+DECLARE
+    x numeric;
+    y numeric;
+BEGIN
+    FOR i IN 1..50 LOOP
+        CALL cs_transfer('float_account', '1', '2', 0.01, from_balance => x, to_balance => y);
+    END LOOP;
+    CALL cs_transfer('float_account', '1', '2', 99.49, from_balance => x, to_balance => y);
+END $$;
+SELECT id, balance::numeric(20, 10) FROM float_account ORDER BY id;
+DROP TABLE float_account;
