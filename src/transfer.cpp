@@ -254,8 +254,7 @@ void run_transfer(Transfer &transfer)
 	error_context_stack = description.previous;
 }
 
-/* The lock keeps the table's name, which is a part of the keys, until the end of the transaction.
- */
+/* The lock keeps the table's name, a part of the keys, until the end of the transaction. */
 Relation open_accounts(FunctionCallInfo fcinfo)
 {
 	require_not_null(fcinfo, 0, "accounts");
