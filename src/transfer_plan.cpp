@@ -338,6 +338,8 @@ KeptPlan *build_kept_plan(const PlanId &plan_id, Relation accounts)
 	/* Two rows are looked up. A plan is kept, so it must not depend on how small the table was. */
 	set_setting_for_now("enable_seqscan", "off");
 	set_setting_for_now("enable_bitmapscan", "off");
+	/* Without an index the cost of a forbidden scan would call for compilation. */
+	set_setting_for_now("jit", "off");
 	kept->plan = build_plan(accounts, id, balance);
 	plan_now(kept->plan->lock_and_read);
 	plan_now(kept->plan->update);

@@ -3,6 +3,8 @@
 -- become part of the extension: the installation fails instead.
 --
 \pset null null
+-- PostgreSQL 18 adds the line of the script.
+\set SHOW_CONTEXT never
 BEGIN;
 DROP EXTENSION concurrency_safe;
 CREATE FUNCTION public.cs_lock(key text, timeout_ms integer DEFAULT NULL, mode text DEFAULT 'exclusive',
