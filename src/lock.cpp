@@ -6,8 +6,10 @@
  * is reported meanwhile and, where the transaction has to stay usable after a
  * timeout, runs in a subtransaction of its own.
  *
- * LockTimeout and CurrentResourceOwner are the globals that change here; both
- * are put back on every path.
+ * LockTimeout and CurrentResourceOwner are the globals that change here.
+ * LockTimeout is put back on every path. The owner is put back where the call
+ * goes on; an error leaves that to the abort and to whoever caught it, as the
+ * server does itself.
  */
 #include "lock.hpp"
 #include "held.hpp"

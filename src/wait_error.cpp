@@ -42,7 +42,7 @@ bool IsInTheWay(const LockRequest &request, const Party &party)
 	return party.pid != MyProcPid && DoLockModesConflict(request.mode, party.mode);
 }
 
-/* A line for each holder in the way; without any, for each who waits and came first. */
+/* A line for each holder in the way; without any, for each who waits for a conflicting mode. */
 char *describe_parties_in_the_way(const LockRequest &request)
 {
 	const Parties parties = collect_parties(request.key.tag);
