@@ -7,7 +7,7 @@
 
 set -euo pipefail
 
-ALL_SUITES=(unit regress isolation pgtap tap)
+ALL_SUITES=(unit regress regress-preloaded isolation isolation-preloaded pgtap tap)
 
 usage() {
     cat <<'HELP'
@@ -16,11 +16,13 @@ usage: bash scripts/test.sh [SUITE...]
 Installs what is missing (apt), builds the extension with warnings as errors
 in a temporary folder, and runs the suites there, or only those named:
 
-  unit        the parts that need no server: keys, their tags, paths
-  regress     SQL, one session (test/sql)
-  isolation   SQL, several sessions (test/specs)
-  pgtap       the promises to users, as pgTAP (test/pgtap)
-  tap         crashes, restarts, standbys, timeouts, races (test/t)
+  unit                 the parts that need no server (test/unit)
+  regress              SQL, one session (test/sql)
+  regress-preloaded    the same with the library preloaded
+  isolation            SQL, several sessions (test/specs)
+  isolation-preloaded  the same with the library preloaded
+  pgtap                the promises to users, as pgTAP (test/pgtap), preloaded
+  tap                  crashes, restarts, standbys, timeouts, races (test/t)
 
 Existing servers and databases are not touched, and nothing is left behind.
 The last line is "N passed, N failed".
@@ -43,8 +45,11 @@ for argument in "$@"; do
             usage
             exit 0
             ;;
-        unit | regress | isolation | pgtap | tap) suites+=("$argument") ;;
         *)
+            if [[ " ${ALL_SUITES[*]} " == *" $argument "* ]]; then
+                suites+=("$argument")
+                continue
+            fi
             printf 'test.sh: unknown argument "%s"\n\n' "$argument" >&2
             usage >&2
             exit 2
@@ -107,14 +112,19 @@ installcheck() {
         with_llvm=no ENCODING=UTF8 NO_LOCALE=1 "$@"
 }
 
+# on_temp_instance CONFIG
 on_temp_instance() {
     printf 'EXTRA_REGRESS_OPTS=--temp-instance=%s --temp-config=%s' \
-        "$TMP_ROOT/instance" "$TMP_ROOT/extension.conf"
+        "$TMP_ROOT/instance" "$TMP_ROOT/$1.conf"
 }
 
-run_regress() { installcheck ISOLATION= TAP_TESTS= "$(on_temp_instance)"; }
+run_regress() { installcheck ISOLATION= TAP_TESTS= "$(on_temp_instance extension)"; }
 
-run_isolation() { installcheck REGRESS= TAP_TESTS= "$(on_temp_instance)"; }
+run_regress_preloaded() { installcheck ISOLATION= TAP_TESTS= "$(on_temp_instance preloaded)"; }
+
+run_isolation() { installcheck REGRESS= TAP_TESTS= "$(on_temp_instance extension)"; }
+
+run_isolation_preloaded() { installcheck REGRESS= TAP_TESTS= "$(on_temp_instance preloaded)"; }
 
 run_tap() {
     TEMP_CONFIG=$TMP_ROOT/extension.conf \
@@ -124,7 +134,8 @@ run_tap() {
 
 run_pgtap() {
     local status=0 files=("$SOURCE_DIR"/test/pgtap/*.sql)
-    start_server fsync=off max_prepared_transactions=10
+    start_server fsync=off max_prepared_transactions=10 \
+        shared_preload_libraries=concurrency_safe
     run_psql -d postgres -c "CREATE DATABASE pgtap" \
         -c '\c pgtap' -c 'CREATE EXTENSION pgtap' \
         -c 'CREATE EXTENSION concurrency_safe'
@@ -184,7 +195,7 @@ run_suite() {
     log=$TMP_ROOT/$suite.log
     say "running $suite"
     rm -rf "$SOURCE_DIR/regression.diffs" "$SOURCE_DIR/output_iso"
-    "run_$suite" || status=$?
+    "run_${suite//-/_}" || status=$?
     good=$(count_lines "$PASSED_LINE")
     bad=$(count_lines "$FAILED_LINE")
     skipped=$(count_lines "$SKIPPED_LINE")
@@ -195,7 +206,7 @@ run_suite() {
         bad=1 note=', no test ran'
     fi
     ((skipped == 0)) || note+=", $skipped skipped"
-    line=$(printf '%-10s %5d passed, %d failed%s (%d s)' \
+    line=$(printf '%-20s %5d passed, %d failed%s (%d s)' \
         "$suite" "$good" "$bad" "$note" $((SECONDS - start)))
     ((bad == 0)) || show_failure "$suite"
     say "$line"
@@ -216,6 +227,10 @@ make_private_copy
 say "building with PostgreSQL $PG_MAJOR"
 build_extension CXX="${CXX:-g++} -Werror" with_llvm=no
 extension_settings >"$TMP_ROOT/extension.conf"
+{
+    extension_settings
+    echo "shared_preload_libraries = 'concurrency_safe'"
+} >"$TMP_ROOT/preloaded.conf"
 
 for suite in "${suites[@]}"; do
     run_suite "$suite"

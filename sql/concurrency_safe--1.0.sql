@@ -158,6 +158,10 @@ COMMENT ON FUNCTION cs_held_mode(text) IS
 'the strongest mode in which this session holds the key, in either scope, or null';
 
 -- Seeing ----------------------------------------------------------------------
+--
+-- What a session does is shown as pg_stat_activity shows it: in full to its role
+-- and to members of pg_read_all_stats. The functions behind the views check
+-- that themselves, for their caller.
 
 CREATE FUNCTION cs_key_tag(
     key text,
@@ -194,6 +198,268 @@ AS 'MODULE_PATHNAME', 'cs_holders';
 
 COMMENT ON FUNCTION cs_holders(text) IS
 'who holds a key and who waits for it, now; role and application only of sessions that the caller may see in full in pg_stat_activity';
+
+CREATE FUNCTION cs_locks(
+    OUT key text,
+    OUT mode text,
+    OUT granted boolean,
+    OUT scope text,
+    OUT pid integer,
+    OUT database name,
+    OUT role name,
+    OUT application_name text,
+    OUT wait_start timestamp with time zone,
+    OUT waiting_for interval,
+    OUT blocked_by integer[],
+    OUT classid oid,
+    OUT objid oid,
+    OUT objsubid integer
+) RETURNS SETOF record
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+ROWS 100
+AS 'MODULE_PATHNAME', 'cs_locks';
+
+COMMENT ON FUNCTION cs_locks() IS
+'the rows of the view cs_locks';
+
+CREATE VIEW cs_locks AS
+SELECT * FROM cs_locks();
+
+COMMENT ON VIEW cs_locks IS
+'locks on keys that are held or waited for in the cluster, now; key, role and application only of sessions that the caller may see in full in pg_stat_activity';
+COMMENT ON COLUMN cs_locks.key IS
+'name of the key, or null if it is unknown or not for the caller to see; cut names end in three dots';
+COMMENT ON COLUMN cs_locks.mode IS 'mode that is held or waited for';
+COMMENT ON COLUMN cs_locks.granted IS 'true if the lock is held, false if it is waited for';
+COMMENT ON COLUMN cs_locks.scope IS 'transaction or session, or null if the server cannot tell';
+COMMENT ON COLUMN cs_locks.pid IS 'process of the session, or null for a prepared transaction';
+COMMENT ON COLUMN cs_locks.database IS 'database of the key';
+COMMENT ON COLUMN cs_locks.role IS 'role of the session';
+COMMENT ON COLUMN cs_locks.application_name IS 'application of the session';
+COMMENT ON COLUMN cs_locks.wait_start IS 'when the session began to wait; null for a moment after that';
+COMMENT ON COLUMN cs_locks.waiting_for IS 'how long the session has waited';
+COMMENT ON COLUMN cs_locks.blocked_by IS 'processes that the session waits for, as pg_blocking_pids shows them';
+COMMENT ON COLUMN cs_locks.classid IS 'classid of the lock in pg_locks';
+COMMENT ON COLUMN cs_locks.objid IS 'objid of the lock in pg_locks';
+COMMENT ON COLUMN cs_locks.objsubid IS 'objsubid of the lock in pg_locks';
+
+CREATE FUNCTION cs_stat_keys(
+    OUT key text,
+    OUT acquired bigint,
+    OUT waited bigint,
+    OUT timed_out bigint,
+    OUT deadlocked bigint,
+    OUT wait_ms_total double precision,
+    OUT wait_ms_max double precision,
+    OUT wait_histogram bigint[],
+    OUT last_acquired timestamp with time zone
+) RETURNS SETOF record
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+ROWS 1000
+AS 'MODULE_PATHNAME', 'cs_stat_keys';
+
+COMMENT ON FUNCTION cs_stat_keys() IS
+'the rows of the view cs_stat_keys';
+
+CREATE VIEW cs_stat_keys AS
+SELECT * FROM cs_stat_keys();
+
+COMMENT ON VIEW cs_stat_keys IS
+'what happened to each key of this database since the last reset, as long as it has a place in the directory; key only for members of pg_read_all_stats';
+COMMENT ON COLUMN cs_stat_keys.key IS 'name of the key; cut names end in three dots';
+COMMENT ON COLUMN cs_stat_keys.acquired IS
+'times the key was granted; taking it again counts in session scope, not in transaction scope';
+COMMENT ON COLUMN cs_stat_keys.waited IS 'waits for the key that have ended, in whatever way';
+COMMENT ON COLUMN cs_stat_keys.timed_out IS
+'requests given up because the time allowed was over, those that allowed none included';
+COMMENT ON COLUMN cs_stat_keys.deadlocked IS 'waits for the key that ended as the victim of a deadlock';
+COMMENT ON COLUMN cs_stat_keys.wait_ms_total IS 'duration of all waits, in milliseconds';
+COMMENT ON COLUMN cs_stat_keys.wait_ms_max IS 'duration of the longest wait, in milliseconds';
+COMMENT ON COLUMN cs_stat_keys.wait_histogram IS
+'waits by duration: below 1 ms, then below 2, 4, 8 and so on to 2048 ms, and longer ones';
+COMMENT ON COLUMN cs_stat_keys.last_acquired IS 'when the key was granted last';
+
+CREATE FUNCTION cs_stat(
+    OUT acquired bigint,
+    OUT waited bigint,
+    OUT timed_out bigint,
+    OUT deadlocked bigint,
+    OUT wait_ms_total double precision,
+    OUT wait_ms_max double precision,
+    OUT wait_histogram bigint[],
+    OUT directory_size bigint,
+    OUT directory_used bigint,
+    OUT directory_bytes bigint,
+    OUT evicted bigint,
+    OUT unnamed bigint,
+    OUT collisions bigint,
+    OUT stats_reset timestamp with time zone
+)
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'cs_stat';
+
+COMMENT ON FUNCTION cs_stat() IS
+'the row of the view cs_stat';
+
+CREATE VIEW cs_stat AS
+SELECT * FROM cs_stat();
+
+COMMENT ON VIEW cs_stat IS
+'what happened to all keys of the cluster since the last reset, and how full the directory is';
+COMMENT ON COLUMN cs_stat.acquired IS 'times a key was granted, as in cs_stat_keys';
+COMMENT ON COLUMN cs_stat.waited IS 'waits for keys that have ended, in whatever way';
+COMMENT ON COLUMN cs_stat.timed_out IS 'requests given up because the time allowed was over';
+COMMENT ON COLUMN cs_stat.deadlocked IS 'waits for keys that ended as the victim of a deadlock';
+COMMENT ON COLUMN cs_stat.wait_ms_total IS 'duration of all waits, in milliseconds';
+COMMENT ON COLUMN cs_stat.wait_ms_max IS 'duration of the longest wait, in milliseconds';
+COMMENT ON COLUMN cs_stat.wait_histogram IS 'waits by duration, as in cs_stat_keys';
+COMMENT ON COLUMN cs_stat.directory_size IS 'keys for which the directory has places';
+COMMENT ON COLUMN cs_stat.directory_used IS 'keys that have a place';
+COMMENT ON COLUMN cs_stat.directory_bytes IS 'size of the directory in shared memory';
+COMMENT ON COLUMN cs_stat.evicted IS 'keys that lost their place to another one; the totals keep their counts';
+COMMENT ON COLUMN cs_stat.unnamed IS
+'grants, waits and refusals of keys that found no place because those around were in use; they have no name in cs_locks';
+COMMENT ON COLUMN cs_stat.collisions IS
+'times a key entered the directory while another one with the same lock was there';
+COMMENT ON COLUMN cs_stat.stats_reset IS 'when the counting began';
+
+CREATE FUNCTION cs_stat_reset()
+RETURNS void
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'cs_stat_reset';
+
+COMMENT ON FUNCTION cs_stat_reset() IS
+'sets all counts of cs_stat and cs_stat_keys to zero; for superusers and those who were granted it';
+
+REVOKE EXECUTE ON FUNCTION cs_stat_reset() FROM PUBLIC;
+
+CREATE FUNCTION cs_deadlocks(
+    OUT at timestamp with time zone,
+    OUT key text,
+    OUT mode text,
+    OUT pid integer,
+    OUT role name,
+    OUT application_name text,
+    OUT detail text,
+    OUT query text
+) RETURNS SETOF record
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+ROWS 100
+AS 'MODULE_PATHNAME', 'cs_deadlocks';
+
+COMMENT ON FUNCTION cs_deadlocks() IS
+'the rows of the view cs_deadlocks';
+
+CREATE VIEW cs_deadlocks AS
+SELECT * FROM cs_deadlocks();
+
+COMMENT ON VIEW cs_deadlocks IS
+'the last deadlocks in which a key took part, the last one first; what a session did only for those who may see it in full in pg_stat_activity';
+COMMENT ON COLUMN cs_deadlocks.at IS 'when the deadlock was found';
+COMMENT ON COLUMN cs_deadlocks.key IS
+'key that the victim waited for, or, if it waited for something else, the first key that others waited for';
+COMMENT ON COLUMN cs_deadlocks.mode IS 'mode in which that key was waited for';
+COMMENT ON COLUMN cs_deadlocks.pid IS 'process of the victim, the session that got the error';
+COMMENT ON COLUMN cs_deadlocks.role IS 'role of the victim';
+COMMENT ON COLUMN cs_deadlocks.application_name IS 'application of the victim';
+COMMENT ON COLUMN cs_deadlocks.detail IS
+'who waited for what, and what each session was doing; only for those who may see all of them';
+COMMENT ON COLUMN cs_deadlocks.query IS 'query of the victim';
+
+CREATE FUNCTION cs_wait_graph(
+    OUT pid integer,
+    OUT blocked_by integer,
+    OUT locktype text,
+    OUT key text,
+    OUT mode text,
+    OUT blocked_by_mode text,
+    OUT waiting_for interval,
+    OUT role name,
+    OUT application_name text,
+    OUT query text,
+    OUT blocked_by_role name,
+    OUT blocked_by_application_name text,
+    OUT blocked_by_query text
+) RETURNS SETOF record
+LANGUAGE sql VOLATILE PARALLEL UNSAFE
+ROWS 100
+BEGIN ATOMIC
+    WITH key_locks AS MATERIALIZED (
+        SELECT * FROM cs_locks()
+    ), waits AS MATERIALIZED (
+        SELECT l.*, pg_catalog.pg_blocking_pids(l.pid) AS blockers
+        FROM pg_catalog.pg_locks AS l
+        WHERE NOT l.granted
+    )
+    SELECT w.pid, b.pid, w.locktype, k.key, coalesce(k.mode, w.mode), h.mode,
+           pg_catalog.clock_timestamp() - w.waitstart,
+           wa.usename, wa.application_name, wa.query,
+           ba.usename, ba.application_name, ba.query
+    FROM waits AS w
+    CROSS JOIN LATERAL (SELECT DISTINCT u.pid FROM pg_catalog.unnest(w.blockers) AS u (pid)) AS b
+    LEFT JOIN key_locks AS k ON k.pid = w.pid AND NOT k.granted
+    LEFT JOIN LATERAL (
+        SELECT string_agg(kh.mode, ', ' ORDER BY kh.mode) AS mode
+        FROM key_locks AS kh
+        WHERE kh.granted AND coalesce(kh.pid, 0) = b.pid
+          AND (kh.database, kh.classid, kh.objid, kh.objsubid)
+            = (k.database, k.classid, k.objid, k.objsubid)) AS h ON true
+    LEFT JOIN pg_catalog.pg_stat_activity AS wa ON wa.pid = w.pid
+    LEFT JOIN pg_catalog.pg_stat_activity AS ba ON ba.pid = b.pid
+    ORDER BY w.waitstart, w.pid, b.pid;
+END;
+
+COMMENT ON FUNCTION cs_wait_graph() IS
+'which session waits for which other one, for a key or for any other lock; blocked_by 0 is a prepared transaction';
+
+CREATE FUNCTION cs_wait_graph_dot()
+RETURNS text
+LANGUAGE sql VOLATILE PARALLEL UNSAFE
+BEGIN ATOMIC
+    WITH edges AS MATERIALIZED (
+        SELECT * FROM cs_wait_graph()
+    ), nodes AS (
+        SELECT e.pid, e.role, e.application_name FROM edges AS e
+        UNION
+        SELECT e.blocked_by, e.blocked_by_role, e.blocked_by_application_name FROM edges AS e
+    ), lines AS (
+        SELECT 1 AS part, n.pid AS a, 0 AS b,
+               CASE WHEN n.pid = 0 THEN 'prepared transaction'
+                    ELSE concat_ws(E'\n', n.pid, n.role, nullif(n.application_name, '')) END AS label
+        FROM nodes AS n
+        UNION ALL
+        SELECT 2, e.pid, e.blocked_by,
+               concat_ws(E'\n', coalesce(e.key, e.locktype), e.mode,
+                         round(extract(epoch FROM e.waiting_for) * 1000) || ' ms')
+        FROM edges AS e
+    ), escaped AS (
+        SELECT l.part, l.a, l.b,
+               replace(replace(replace(l.label, '\', '\\'), '"', '\"'), E'\n', '\n') AS label
+        FROM lines AS l
+    )
+    SELECT concat_ws(E'\n', 'digraph waits {', '    rankdir=LR;', '    node [shape=box];',
+           string_agg(CASE e.part WHEN 1 THEN format('    p%s [label="%s"];', e.a, e.label)
+                      ELSE format('    p%s -> p%s [label="%s"];', e.a, e.b, e.label) END,
+                      E'\n' ORDER BY e.part, e.a, e.b), '}')
+    FROM escaped AS e;
+END;
+
+COMMENT ON FUNCTION cs_wait_graph_dot() IS
+'the rows of cs_wait_graph() as a graph in the DOT language of Graphviz';
+
+CREATE FUNCTION cs_cancel_holders(key text)
+RETURNS integer
+LANGUAGE sql VOLATILE PARALLEL UNSAFE
+BEGIN ATOMIC
+    SELECT pg_catalog.count(*)::integer
+    FROM (SELECT DISTINCT h.pid
+          FROM cs_holders(cs_cancel_holders.key) AS h
+          WHERE h.granted AND h.pid <> pg_catalog.pg_backend_pid()) AS holders
+    WHERE pg_catalog.pg_cancel_backend(holders.pid);
+END;
+
+COMMENT ON FUNCTION cs_cancel_holders(text) IS
+'cancels the current queries of the other sessions that hold the key, with the rights of pg_cancel_backend, and returns their number';
 
 -- Working under a lock --------------------------------------------------------
 

@@ -122,14 +122,6 @@ void end_of_subtransaction(SubXactEvent event, [[maybe_unused]] SubTransactionId
 
 } // namespace
 
-LOCKTAG LockTag(const KeyTag &tag)
-{
-	LOCKTAG lock_tag;
-
-	SET_LOCKTAG_ADVISORY(lock_tag, MyDatabaseId, tag.field2, tag.field3, tag.field4);
-	return lock_tag;
-}
-
 void watch_transactions()
 {
 	RegisterXactCallback(end_of_transaction, nullptr);

@@ -17,13 +17,10 @@
  */
 #pragma once
 
-#include "key.hpp"
 #include "lock_mode.hpp"
+#include "lock_tag.hpp"
 
 namespace cs {
-
-/* The tag of a key in the current database, as the lock manager knows it. */
-LOCKTAG LockTag(const KeyTag &tag);
 
 /* Registers for the ends of transactions; called once, when the library is loaded. */
 void watch_transactions();

@@ -21,7 +21,8 @@ Key MakeKey(const char *bytes, size_t size, uint64_t seed)
 	return Key{bytes,
 			   static_cast<uint32_t>(size),
 			   {static_cast<uint32_t>(hash.low64), static_cast<uint32_t>(hash.low64 >> 32),
-				static_cast<uint16_t>(0x8000 | (hash.high64 & 0x7fff))}};
+				static_cast<uint16_t>(0x8000 | (hash.high64 & 0x7fff))},
+			   hash.high64 >> 15};
 }
 
 size_t NextPathEnd(const char *path, size_t size, const char *separator, size_t separator_size,
@@ -66,7 +67,8 @@ size_t WriteEscape(unsigned char c, char *out)
 
 } // namespace
 
-size_t EscapeKey(const char *bytes, size_t size, bool utf8, char (&out)[kMaxEscapedKeyBytes])
+size_t EscapeKey(const char *bytes, size_t size, Encoding encoding,
+				 char (&out)[kMaxEscapedKeyBytes])
 {
 	size_t length = 0;
 
@@ -74,9 +76,9 @@ size_t EscapeKey(const char *bytes, size_t size, bool utf8, char (&out)[kMaxEsca
 	{
 		const auto c = static_cast<unsigned char>(bytes[i]);
 
-		if (c < 0x20 || c == 0x7f)
+		if (c < 0x20 || c == 0x7f || (encoding == Encoding::kForeign && c >= 0x80))
 			length += WriteEscape(c, out + length);
-		else if (utf8 && c == 0xc2 && i + 1 < size &&
+		else if (encoding == Encoding::kUtf8 && c == 0xc2 && i + 1 < size &&
 				 static_cast<unsigned char>(bytes[i + 1]) < 0xa0)
 			length += WriteEscape(static_cast<unsigned char>(bytes[++i]), out + length);
 		else

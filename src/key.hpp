@@ -58,6 +58,7 @@ struct Key
 	const char *bytes;
 	uint32_t size;
 	KeyTag tag;
+	uint64_t rest; /* the 49 bits of the hash that the tag has no room for */
 };
 
 /* Hashes and maps; the size must be within 1 and kMaxKeyBytes. */
@@ -75,12 +76,20 @@ size_t NextPathEnd(const char *path, size_t size, const char *separator, size_t 
 /* The longest text that EscapeKey writes for a key, with the terminating zero. */
 inline constexpr size_t kMaxEscapedKeyBytes = 4 * kMaxKeyBytes + 1;
 
+/* What the bytes beyond ASCII mean. */
+enum class Encoding
+{
+	kUtf8,   /* the two-byte control characters U+0080 to U+009F are known */
+	kOther,  /* any other of the reader's own */
+	kForeign /* not the reader's: they are escaped as well */
+};
+
 /*
- * Writes the key as it may appear in a message or a log: control characters
- * become \n, \r, \t or \xNN, so that no key can forge a line or drive a
- * terminal; the rest stays as it is. utf8 tells whether the two-byte control
- * characters U+0080 to U+009F can occur. Returns the length.
+ * Writes the key as it may appear in a message, a log or a view: control
+ * characters become \n, \r, \t or \xNN, so that no key can forge a line or
+ * drive a terminal; the rest stays as it is. Returns the length.
  */
-size_t EscapeKey(const char *bytes, size_t size, bool utf8, char (&out)[kMaxEscapedKeyBytes]);
+size_t EscapeKey(const char *bytes, size_t size, Encoding encoding,
+				 char (&out)[kMaxEscapedKeyBytes]);
 
 } // namespace cs

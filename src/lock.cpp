@@ -12,8 +12,10 @@
  * server does itself.
  */
 #include "lock.hpp"
+#include "deadlock_history.hpp"
 #include "held.hpp"
 #include "settings.hpp"
+#include "statistics.hpp"
 #include "wait_error.hpp"
 
 namespace cs {
@@ -39,6 +41,9 @@ void NoteGrant(LockRequest &request, Scope scope, bool first)
 	request.first = first;
 	if (scope == Scope::kTransaction && first)
 		NoteTransactionLock(request.key.tag, request.mode);
+	/* Taking a key again changes nothing in transaction scope, and counts in session scope. */
+	if (scope == Scope::kSession || first)
+		CountGrant(request.key, scope);
 }
 
 /* Gives back what this call took: one hold each, the last one first. */
@@ -63,6 +68,7 @@ bool take_at_once(LockRequest &request, Scope scope)
 {
 	ErrorContextCallback description = {error_context_stack, describe_request, &request};
 
+	PrefetchStatistics(request.key);
 	prepare_note(request.key.tag, request.mode, scope);
 	error_context_stack = &description;
 
@@ -125,6 +131,19 @@ void raise_hidden_statement_timeout(bool armed_before)
 						errmsg("canceling statement due to statement timeout")));
 }
 
+WaitEnd WaitEndOf(const ErrorData *error)
+{
+	switch (error->sqlerrcode)
+	{
+		case ERRCODE_LOCK_NOT_AVAILABLE:
+			return WaitEnd::kTimedOut;
+		case ERRCODE_T_R_DEADLOCK_DETECTED:
+			return WaitEnd::kDeadlocked;
+		default:
+			return WaitEnd::kOther;
+	}
+}
+
 /*
  * Waits in PostgreSQL's queue for at most limit_ms, or, if that is -1, as long
  * as lock_timeout allows. False after a timeout, and the transaction is then
@@ -146,6 +165,7 @@ bool wait_for_lock(LockRequest &request, Scope scope, int limit_ms, bool subtran
 		BeginInternalSubTransaction(nullptr);
 		MemoryContextSwitchTo(context);
 	}
+	BeginWait(request.key);
 	PG_TRY();
 	{
 		error_context_stack = &description;
@@ -163,11 +183,14 @@ bool wait_for_lock(LockRequest &request, Scope scope, int limit_ms, bool subtran
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
 
+	EndWait(error == nullptr ? WaitEnd::kGranted : WaitEndOf(error));
 	if (error == nullptr)
 	{
 		NoteGrant(request, scope, true);
 		return true;
 	}
+	if (error->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED)
+		record_deadlock(error);
 	if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
 		ReThrowError(error);
 	FreeErrorData(error);
@@ -183,8 +206,10 @@ bool take_lock(LockRequest &request, const LockOptions &options, TimeBudget &bud
 
 	const int left = budget.Left();
 
-	if (left != 0 &&
-		wait_for_lock(request, options.scope, left, options.on_timeout == OnTimeout::kReturnFalse))
+	if (left == 0)
+		CountRefusal(request.key);
+	else if (wait_for_lock(request, options.scope, left,
+						   options.on_timeout == OnTimeout::kReturnFalse))
 		return true;
 	if (options.on_timeout == OnTimeout::kRaise)
 		raise_lock_timeout(request, budget.Limit() < 0 ? LockTimeout : budget.Limit());
@@ -268,6 +293,7 @@ int TimeBudget::Left()
 
 bool take_locks(LockRequest *requests, int count, const LockOptions &options, TimeBudget &budget)
 {
+	attach_shared_memory();
 	check_key_limit(requests, count);
 	return count == 1 ? take_lock(requests[0], options, budget)
 					  : take_several_locks(requests, count, options, budget);
@@ -277,6 +303,7 @@ int take_available_locks(LockRequest *requests, int count, int most, Scope scope
 {
 	volatile int taken = 0;
 
+	attach_shared_memory();
 	PG_TRY();
 	{
 		for (int i = 0; i < count && taken < most; i++)

@@ -1,8 +1,10 @@
 /*
  * module.cpp - what happens when the server loads the library.
  */
+#include "deadlock_history.hpp"
 #include "held.hpp"
 #include "settings.hpp"
+#include "statistics.hpp"
 
 extern "C" {
 #ifdef PG_MODULE_MAGIC_EXT
@@ -18,4 +20,8 @@ void _PG_init(void)
 {
 	cs::define_settings();
 	cs::watch_transactions();
+	cs::watch_waits();
+	cs::watch_deadlocks();
+	if (process_shared_preload_libraries_in_progress)
+		cs::reserve_shared_memory();
 }

@@ -1,8 +1,11 @@
 /*
  * parties.cpp - the lock table joined with the status of the backends.
  */
+#include <algorithm>
+#include <bit>
+
+#include "lock_tag.hpp"
 #include "parties.hpp"
-#include "held.hpp"
 
 namespace cs {
 
@@ -10,68 +13,95 @@ namespace {
 
 void add_party(Parties &parties, const LockInstanceData &instance, LOCKMODE mode, bool granted)
 {
-	Party &party = parties.all[parties.count++];
-
-	memset(&party, 0, sizeof(party));
-	party.pid = instance.pid;
-	party.mode = mode;
-	party.granted = granted;
-	party.wait_start = granted ? 0 : instance.waitStart;
+	parties.all[parties.count++] = {instance.locktag.locktag_field1,
+									TagOfKeyLock(instance.locktag),
+									instance.pid,
+									mode,
+									granted,
+									granted ? 0 : instance.waitStart,
+									nullptr};
 }
 
-void fill_from_status(Party &party, const PgBackendStatus &status)
+Session session_from_status(const PgBackendStatus &status)
 {
 	const char *role_name = GetUserNameFromId(status.st_userid, true);
+	Session session = {};
 
-	/* With track_activities off the session tells neither state nor times. */
-	party.known = status.st_state != STATE_UNDEFINED && status.st_state != STATE_DISABLED;
-	party.role = status.st_userid;
+	session.pid = status.st_procpid;
+	session.role = status.st_userid;
 	if (role_name != nullptr)
-		namestrcpy(&party.role_name, role_name);
-	party.transaction_start = status.st_xact_start_timestamp;
-	party.state_change = status.st_state_start_timestamp;
+		namestrcpy(&session.role_name, role_name);
+	/* With track_activities off the session tells neither state nor times. */
+	session.active = status.st_state != STATE_UNDEFINED && status.st_state != STATE_DISABLED;
+	session.transaction_start = status.st_xact_start_timestamp;
+	session.state_change = status.st_state_start_timestamp;
 	if (status.st_appname != nullptr)
-		strlcpy(party.application, status.st_appname, sizeof(party.application));
+		strlcpy(session.application, status.st_appname, sizeof(session.application));
+	return session;
 }
 
-void add_what_is_known(Parties &parties)
+/* The pids of the parties, sorted, each once; returns their number. */
+int distinct_pids(const Parties &parties, int *pids)
 {
+	for (int i = 0; i < parties.count; i++)
+		pids[i] = parties.all[i].pid;
+	std::sort(pids, pids + parties.count);
+	return static_cast<int>(std::unique(pids, pids + parties.count) - pids);
+}
+
+/* Looks each session up once, however many locks it holds. */
+void add_sessions(Parties &parties)
+{
+	auto *pids = static_cast<int *>(MemoryContextAllocHuge(
+		CurrentMemoryContext, static_cast<Size>(parties.count) * sizeof(int)));
+	const int count = distinct_pids(parties, pids);
+	auto *sessions = static_cast<Session *>(palloc0(static_cast<Size>(count) * sizeof(Session)));
+
 	/* The picture taken by an earlier statement of this transaction is too old. */
 	forget_backend_status_snapshot();
-
 	for (int i = 1; i <= pgstat_fetch_stat_numbackends(); i++)
 	{
 		const PgBackendStatus *status = backend_status(i);
+		const int *pid = status == nullptr
+							 ? pids + count
+							 : std::lower_bound(pids, pids + count, status->st_procpid);
 
-		if (status == nullptr)
-			continue;
-		for (int p = 0; p < parties.count; p++)
-			if (parties.all[p].pid != 0 && parties.all[p].pid == status->st_procpid)
-				fill_from_status(parties.all[p], *status);
+		if (pid != pids + count && *pid == status->st_procpid)
+			sessions[pid - pids] = session_from_status(*status);
 	}
+	for (int i = 0; i < parties.count; i++)
+	{
+		Party &party = parties.all[i];
+		const Session &session = sessions[std::lower_bound(pids, pids + count, party.pid) - pids];
+
+		if (party.pid != 0 && session.pid == party.pid)
+			party.session = &session;
+	}
+	pfree(pids);
 }
 
-} // namespace
-
-Parties collect_parties(const KeyTag &tag)
+/* Those whose lock tag passes. */
+template <typename Predicate> Parties collect_if(Predicate wanted)
 {
-	const LOCKTAG lock_tag = LockTag(tag);
 	const LockData *locks = GetLockStatusData();
-	int matching = 0;
+	Size most = 1;
+
+	/* Every mode that is held, and one that is waited for. */
+	for (int i = 0; i < locks->nelements; i++)
+		if (wanted(locks->locks[i].locktag))
+			most +=
+				static_cast<Size>(std::popcount(static_cast<unsigned>(locks->locks[i].holdMask))) +
+				1;
+
+	Parties parties = {
+		static_cast<Party *>(MemoryContextAllocHuge(CurrentMemoryContext, most * sizeof(Party))),
+		0};
 
 	for (int i = 0; i < locks->nelements; i++)
-		if (memcmp(&locks->locks[i].locktag, &lock_tag, sizeof(lock_tag)) == 0)
-			matching++;
-
-	/* Each session holds at most every mode, and waits for one. */
-	const Size most = static_cast<Size>(matching) * (lengthof(kModesByStrength) + 1);
-	Parties parties = {static_cast<Party *>(palloc(most * sizeof(Party))), 0};
-
-	for (int i = 0; i < locks->nelements && matching > 0; i++)
 	{
 		const LockInstanceData &instance = locks->locks[i];
 
-		if (memcmp(&instance.locktag, &lock_tag, sizeof(lock_tag)) != 0)
+		if (!wanted(instance.locktag))
 			continue;
 		for (const LOCKMODE mode : kModesByStrength)
 			if (instance.holdMask & LOCKBIT_ON(mode))
@@ -80,8 +110,24 @@ Parties collect_parties(const KeyTag &tag)
 			add_party(parties, instance, instance.waitLockMode, false);
 	}
 	if (parties.count > 0)
-		add_what_is_known(parties);
+		add_sessions(parties);
 	return parties;
+}
+
+} // namespace
+
+Parties collect_parties(const KeyTag &tag)
+{
+	const LOCKTAG key_lock = LockTag(tag);
+
+	return collect_if([&key_lock](const LOCKTAG &lock) {
+		return memcmp(&lock, &key_lock, sizeof(lock)) == 0;
+	});
+}
+
+Parties collect_all_parties()
+{
+	return collect_if(IsKeyLock);
 }
 
 bool may_see_activity_of(Oid role)

@@ -1,5 +1,5 @@
 /*
- * parties.hpp - who holds a key and who waits for it, asked of the server's
+ * parties.hpp - who holds keys and who waits for them, asked of the server's
  * lock table at this moment.
  */
 #pragma once
@@ -9,21 +9,28 @@
 
 namespace cs {
 
+/* What the server shows of a session. */
+struct Session
+{
+	int pid;
+	Oid role;
+	NameData role_name;
+	bool active;                   /* its state and times are known: track_activities is on */
+	TimestampTz transaction_start; /* 0 = in no transaction */
+	TimestampTz state_change;
+	char application[NAMEDATALEN]; /* the server itself cuts it to this */
+};
+
 /* One session, or prepared transaction, that holds a lock or waits for it. */
 struct Party
 {
+	Oid database;
+	KeyTag tag;
 	int pid; /* 0 = a prepared transaction */
 	LOCKMODE mode;
 	bool granted;
 	TimestampTz wait_start; /* 0 = not waiting, or not yet known */
-
-	/* What the server shows of the session; false after it went away. */
-	bool known;
-	Oid role;
-	NameData role_name;
-	TimestampTz transaction_start; /* 0 = in no transaction */
-	TimestampTz state_change;
-	char application[NAMEDATALEN]; /* the server itself cuts it to this */
+	const Session *session; /* null for a prepared transaction, or if it went away */
 };
 
 struct Parties
@@ -34,6 +41,9 @@ struct Parties
 
 /* In the order of the lock table: no promise about it. */
 Parties collect_parties(const KeyTag &tag);
+
+/* The same for all keys of all databases. */
+Parties collect_all_parties();
 
 /* May the current role see what a session of that role does, as in pg_stat_activity? */
 bool may_see_activity_of(Oid role);

@@ -32,12 +32,16 @@ extern "C" {
 #include "nodes/value.h"
 #include "pgstat.h"
 #include "portability/instr_time.h"
+#include "storage/ipc.h"
 #include "storage/lock.h"
+#include "storage/lwlock.h"
 #include "storage/proc.h"
+#include "storage/shmem.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/backend_status.h"
 #include "utils/builtins.h"
+#include "utils/elog.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
@@ -49,7 +53,11 @@ extern "C" {
 #include "utils/syscache.h"
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
+#include "utils/tuplestore.h"
 #include "utils/typcache.h"
+#if PG_VERSION_NUM >= 170000
+#include "storage/dsm_registry.h"
+#endif
 }
 
 #if PG_VERSION_NUM < 140000
@@ -108,6 +116,42 @@ inline void forget_backend_status_snapshot()
 	pgstat_clear_backend_activity_snapshot();
 #else
 	pgstat_clear_snapshot();
+#endif
+}
+
+/* PG 15 wants shared memory to be requested in a hook of its own. */
+inline void call_when_shared_memory_is_requested(void (*request)())
+{
+#if PG_VERSION_NUM >= 150000
+	static shmem_request_hook_type former_hook;
+	static void (*our_request)();
+
+	our_request = request;
+	former_hook = shmem_request_hook;
+	shmem_request_hook = [] {
+		if (former_hook != nullptr)
+			former_hook();
+		our_request();
+	};
+#else
+	request();
+#endif
+}
+
+/*
+ * PG 17 has shared memory by name for libraries that are not preloaded. Null
+ * on older servers. Raises if there is no memory, or if the segment exists in
+ * another size.
+ */
+inline void *named_shared_memory([[maybe_unused]] const char *name, [[maybe_unused]] Size size,
+								 [[maybe_unused]] void (*initialize)(void *))
+{
+#if PG_VERSION_NUM >= 170000
+	bool found;
+
+	return GetNamedDSMSegment(name, size, initialize, &found);
+#else
+	return nullptr;
 #endif
 }
 

@@ -5,12 +5,23 @@
 
 #include <cstddef>
 
+#include "key.hpp"
+
 namespace cs {
+
+/* How text of a database with that encoding is escaped for a reader in this one. */
+Encoding EncodingFor(int encoding);
 
 /*
  * Control characters escaped, and cut at the length of the longest key; in the
  * current memory context.
  */
 char *printable(const char *bytes, size_t size);
+
+/*
+ * The same for text of a database with that encoding: if it is not the one of
+ * this database, all that is not ASCII is escaped.
+ */
+char *printable_from(int encoding, const char *bytes, size_t size);
 
 } // namespace cs

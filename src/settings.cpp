@@ -9,7 +9,9 @@
 
 namespace cs {
 
+int deadlock_history;
 int default_timeout;
+int directory_size;
 char *key_separator;
 bool session_locks;
 
@@ -26,10 +28,22 @@ static bool check_key_separator(char **newval, [[maybe_unused]] void **extra,
 
 void define_settings()
 {
+	/* The size of shared memory is fixed when the memory is made: at the start, if preloaded. */
+	const GucContext of_shared_memory =
+		process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP;
+
+	DefineCustomIntVariable("concurrency_safe.deadlock_history",
+							"Number of deadlocks that cs_deadlocks remembers.",
+							"Each takes about 8 kB of shared memory.", &deadlock_history, 100, 0,
+							100000, of_shared_memory, 0, nullptr, nullptr, nullptr);
 	DefineCustomIntVariable("concurrency_safe.default_timeout",
 							"Longest wait for a key where a call gives no timeout.",
 							"0 does not wait, -1 waits without limit.", &default_timeout, 3000, -1,
 							INT_MAX, PGC_USERSET, GUC_UNIT_MS, nullptr, nullptr, nullptr);
+	DefineCustomIntVariable("concurrency_safe.directory_size",
+							"Number of keys whose names and statistics are kept.",
+							"Each takes 252 bytes of shared memory.", &directory_size, 131072, 16,
+							16 * 1024 * 1024, of_shared_memory, 0, nullptr, nullptr, nullptr);
 	DefineCustomStringVariable(
 		"concurrency_safe.key_separator", "Separates the segments of a key path.",
 		"All sessions that lock the same paths must use the same separator.", &key_separator, ":",

@@ -1,9 +1,14 @@
 /*
- * sql_views.cpp - what SQL may ask about keys and locks without changing them.
+ * sql_views.cpp - what SQL may ask about locks on keys: who holds them and who
+ * waits for them, now.
  */
 #include "arguments.hpp"
 #include "held.hpp"
+#include "key_name.hpp"
 #include "parties.hpp"
+#include "printable.hpp"
+#include "rows.hpp"
+#include "shared_memory.hpp"
 
 namespace cs {
 
@@ -15,8 +20,8 @@ Datum ShownField4(const KeyTag &tag)
 	return Int32GetDatum(static_cast<int16>(tag.field4));
 }
 
-/* The columns of cs_holders, in the order of its declaration. */
-enum HolderColumn
+/* The columns of cs_locks and cs_holders, in the order of their declaration. */
+enum LockColumn
 {
 	kColumnKey,
 	kColumnMode,
@@ -32,94 +37,137 @@ enum HolderColumn
 	kColumnClassId,
 	kColumnObjId,
 	kColumnObjSubId,
-	kHolderColumns
+	kLockColumns
 };
 
-/* What cs_holders keeps from row to row. */
-struct HolderScan
+using LockRow = Row<kLockColumns>;
+
+/* The name of a database; many rows in a row have the same. */
+class DatabaseNames
 {
-	Key key;
-	Datum key_text;
-	Parties parties;
-	NameData database;
-	TimestampTz now;
+public:
+	const NameData *find(Oid database)
+	{
+		if (database != known)
+		{
+			const char *found = get_database_name(database);
+
+			known = database;
+			exists = found != nullptr;
+			if (exists)
+				namestrcpy(&name, found);
+		}
+		return exists ? &name : nullptr;
+	}
+
+private:
+	Oid known = InvalidOid;
+	bool exists = false;
+	NameData name;
 };
+
+bool IsMine(const Party &party)
+{
+	return party.pid == MyProcPid && party.database == MyDatabaseId;
+}
+
+bool may_see(const Party &party)
+{
+	if (party.session == nullptr)
+		return has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_STATS);
+	return may_see_activity_of(party.session->role);
+}
 
 /*
- * The scope in which a lock is held, as far as the lock table and the status
- * of the session tell: null where it could be either.
+ * The scope in which a lock is held, as far as anybody can tell: the lock
+ * manager keeps it to the session itself. What the directory knows is how the
+ * key was granted last, and to whom.
  */
-const char *scope_of(const Party &party, const KeyTag &tag)
+const char *scope_of(const Party &party, const KeyRecord *record)
 {
 	if (!party.granted)
 		return nullptr;
 	if (party.pid == 0)
 		return ScopeName(Scope::kTransaction);
-	if (party.pid == MyProcPid)
-		return ScopeName(session_holds(tag, party.mode) > 0 ? Scope::kSession
-															: Scope::kTransaction);
-	if (party.known && party.transaction_start == 0)
+	if (IsMine(party))
+		return ScopeName(session_holds(party.tag, party.mode) > 0 ? Scope::kSession
+																  : Scope::kTransaction);
+	if (party.session != nullptr && party.session->active && party.session->transaction_start == 0)
 		return ScopeName(Scope::kSession);
+	if (record != nullptr && record->taker.pid == party.pid)
+		return ScopeName(record->taker.session ? Scope::kSession : Scope::kTransaction);
 	return nullptr;
 }
 
-HeapTuple make_holder_row(const HolderScan &scan, const Party &party, TupleDesc row_type)
+void set_session(LockRow &row, const Session &session)
 {
-	Datum values[kHolderColumns] = {};
-	bool nulls[kHolderColumns];
-	const auto set = [&values, &nulls](HolderColumn column, Datum value) {
-		values[column] = value;
-		nulls[column] = false;
-	};
-	const char *scope = scope_of(party, scan.key.tag);
-
-	memset(nulls, true, sizeof(nulls));
-	set(kColumnKey, scan.key_text);
-	set(kColumnMode, CStringGetTextDatum(ModeName(party.mode)));
-	set(kColumnGranted, BoolGetDatum(party.granted));
-	if (scope != nullptr)
-		set(kColumnScope, CStringGetTextDatum(scope));
-	set(kColumnDatabase, NameGetDatum(&scan.database));
-	if (party.pid != 0)
-		set(kColumnPid, Int32GetDatum(party.pid));
-	if (party.known && OidIsValid(party.role) && may_see_activity_of(party.role))
-	{
-		set(kColumnRole, NameGetDatum(&party.role_name));
-		set(kColumnApplication, CStringGetTextDatum(party.application));
-	}
-	if (!party.granted)
-	{
-		if (party.wait_start != 0)
-		{
-			set(kColumnWaitStart, TimestampTzGetDatum(party.wait_start));
-			set(kColumnWaitingFor, DirectFunctionCall2(timestamp_mi, TimestampTzGetDatum(scan.now),
-													   TimestampTzGetDatum(party.wait_start)));
-		}
-		set(kColumnBlockedBy, DirectFunctionCall1(pg_blocking_pids, Int32GetDatum(party.pid)));
-	}
-	set(kColumnClassId, ObjectIdGetDatum(scan.key.tag.field2));
-	set(kColumnObjId, ObjectIdGetDatum(scan.key.tag.field3));
-	set(kColumnObjSubId, ShownField4(scan.key.tag));
-	return heap_form_tuple(row_type, values, nulls);
+	if (!OidIsValid(session.role) || !may_see_activity_of(session.role))
+		return;
+	row.Set(kColumnRole, NameGetDatum(&session.role_name));
+	row.Set(kColumnApplication, CStringGetTextDatum(session.application));
 }
 
-/* What does not change from row to row; lives as long as the scan. */
-HolderScan *start_holder_scan(FunctionCallInfo fcinfo, FuncCallContext *context)
+void set_wait(LockRow &row, const Party &party, TimestampTz now)
 {
-	MemoryContext caller = MemoryContextSwitchTo(context->multi_call_memory_ctx);
-	auto *scan = static_cast<HolderScan *>(palloc0(sizeof(HolderScan)));
+	if (party.wait_start != 0)
+	{
+		row.Set(kColumnWaitStart, TimestampTzGetDatum(party.wait_start));
+		row.Set(kColumnWaitingFor, DirectFunctionCall2(timestamp_mi, TimestampTzGetDatum(now),
+													   TimestampTzGetDatum(party.wait_start)));
+	}
+	row.Set(kColumnBlockedBy, DirectFunctionCall1(pg_blocking_pids, Int32GetDatum(party.pid)));
+}
 
-	scan->key = read_key(fcinfo, 0, "key");
-	scan->key_text = PointerGetDatum(
-		cstring_to_text_with_len(scan->key.bytes, static_cast<int>(scan->key.size)));
-	scan->parties = collect_parties(scan->key.tag);
-	scan->now = GetCurrentTimestamp();
-	namestrcpy(&scan->database, get_database_name(MyDatabaseId));
-	if (get_call_result_type(fcinfo, nullptr, &context->tuple_desc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
-	context->tuple_desc = BlessTupleDesc(context->tuple_desc);
+/* One row for each party; the key is named by the caller or by the directory. */
+void add_lock_rows(FunctionCallInfo fcinfo, const Parties &parties, const char *key)
+{
+	RowSet rows = RowSet::begin(fcinfo);
+	DatabaseNames databases;
+	const TimestampTz now = GetCurrentTimestamp();
+	MemoryContext row_context =
+		AllocSetContextCreate(CurrentMemoryContext, "lock row", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(row_context);
+
+	attach_shared_memory();
+	for (int i = 0; i < parties.count; i++)
+	{
+		const Party &party = parties.all[i];
+		LockRow row;
+		KeyRecord record;
+		ShownName name;
+		const bool known =
+			directory != nullptr && directory->ReadByTag(party.database, party.tag, &record);
+		const char *scope = scope_of(party, known ? &record : nullptr);
+		const NameData *database = databases.find(party.database);
+
+		CHECK_FOR_INTERRUPTS();
+		if (key != nullptr)
+			row.Set(kColumnKey, CStringGetTextDatum(key));
+		else if (known && may_see(party))
+		{
+			WriteShownName(record, &name);
+			row.Set(kColumnKey, CStringGetTextDatum(name.text));
+		}
+		row.Set(kColumnMode, CStringGetTextDatum(ModeName(party.mode)));
+		row.Set(kColumnGranted, BoolGetDatum(party.granted));
+		if (scope != nullptr)
+			row.Set(kColumnScope, CStringGetTextDatum(scope));
+		if (party.pid != 0)
+			row.Set(kColumnPid, Int32GetDatum(party.pid));
+		if (database != nullptr)
+			row.Set(kColumnDatabase, NameGetDatum(database));
+		if (party.session != nullptr)
+			set_session(row, *party.session);
+		if (!party.granted)
+			set_wait(row, party, now);
+		row.Set(kColumnClassId, ObjectIdGetDatum(party.tag.field2));
+		row.Set(kColumnObjId, ObjectIdGetDatum(party.tag.field3));
+		row.Set(kColumnObjSubId, ShownField4(party.tag));
+		rows.add(row);
+		MemoryContextReset(row_context);
+	}
 	MemoryContextSwitchTo(caller);
-	return scan;
+	MemoryContextDelete(row_context);
 }
 
 } // namespace
@@ -130,6 +178,7 @@ extern "C" {
 CS_SQL_FUNCTION(cs_key_tag);
 CS_SQL_FUNCTION(cs_held_mode);
 CS_SQL_FUNCTION(cs_holders);
+CS_SQL_FUNCTION(cs_locks);
 }
 
 using namespace cs;
@@ -141,11 +190,8 @@ Datum cs_key_tag(PG_FUNCTION_ARGS)
 	Datum values[] = {ObjectIdGetDatum(key.tag.field2), ObjectIdGetDatum(key.tag.field3),
 					  ShownField4(key.tag)};
 	bool nulls[lengthof(values)] = {};
-	TupleDesc row_type;
 
-	if (get_call_result_type(fcinfo, nullptr, &row_type) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(row_type), values, nulls)));
+	PG_RETURN_DATUM(make_row(fcinfo, values, nulls));
 }
 
 /* cs_held_mode(key) - the strongest mode this session holds, in either scope, or null. */
@@ -162,20 +208,15 @@ Datum cs_held_mode(PG_FUNCTION_ARGS)
 /* cs_holders(key) - a row for each session that holds the key or waits for it, now. */
 Datum cs_holders(PG_FUNCTION_ARGS)
 {
-	if (SRF_IS_FIRSTCALL())
-	{
-		FuncCallContext *context = SRF_FIRSTCALL_INIT();
+	const Key key = read_key(fcinfo, 0, "key");
 
-		context->user_fctx = start_holder_scan(fcinfo, context);
-	}
+	add_lock_rows(fcinfo, collect_parties(key.tag), printable(key.bytes, key.size));
+	PG_RETURN_VOID();
+}
 
-	FuncCallContext *context = SRF_PERCALL_SETUP();
-	const auto *scan = static_cast<const HolderScan *>(context->user_fctx);
-
-	if (context->call_cntr >= static_cast<uint64>(scan->parties.count))
-		SRF_RETURN_DONE(context);
-
-	const Party &party = scan->parties.all[context->call_cntr];
-
-	SRF_RETURN_NEXT(context, HeapTupleGetDatum(make_holder_row(*scan, party, context->tuple_desc)));
+/* cs_locks() - the same for all keys of the cluster. */
+Datum cs_locks(PG_FUNCTION_ARGS)
+{
+	add_lock_rows(fcinfo, collect_all_parties(), nullptr);
+	PG_RETURN_VOID();
 }

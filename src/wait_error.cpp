@@ -19,20 +19,22 @@ int64 MillisecondsSince(TimestampTz then)
 
 void append_party(StringInfo out, const Party &party)
 {
+	const Session *session = party.session;
+
 	if (party.pid == 0)
 		appendStringInfo(out, "A prepared transaction holds it in %s mode", ModeName(party.mode));
 	else
 		appendStringInfo(out, "Process %d %s it in %s mode", party.pid,
 						 party.granted ? "holds" : "waits for", ModeName(party.mode));
-	if (party.known && party.transaction_start != 0)
+	if (session != nullptr && session->active && session->transaction_start != 0)
 		appendStringInfo(out, ", in a transaction that began " INT64_FORMAT " ms ago",
-						 MillisecondsSince(party.transaction_start));
-	else if (party.known)
+						 MillisecondsSince(session->transaction_start));
+	else if (session != nullptr && session->active)
 		appendStringInfo(out, " in session scope, idle for " INT64_FORMAT " ms",
-						 MillisecondsSince(party.state_change));
-	if (party.known && OidIsValid(party.role) && may_see_activity_of(party.role))
-		appendStringInfo(out, " (role \"%s\", application \"%s\")", NameStr(party.role_name),
-						 party.application);
+						 MillisecondsSince(session->state_change));
+	if (session != nullptr && OidIsValid(session->role) && may_see_activity_of(session->role))
+		appendStringInfo(out, " (role \"%s\", application \"%s\")", NameStr(session->role_name),
+						 session->application);
 	appendStringInfoChar(out, '.');
 }
 

@@ -36,7 +36,7 @@ SELECT cs_unlock('k'), (SELECT count(*) FROM cs_holders('k'));
 -- The key comes back as it is, not escaped; an unknown key cannot be asked for.
 BEGIN;
 SELECT cs_lock(E'a\nb');
-SELECT key = E'a\nb' AS verbatim FROM cs_holders(E'a\nb');
+SELECT key = 'a\nb' AS escaped FROM cs_holders(E'a\nb');
 ROLLBACK;
 
 -- It can be read in part, joined, and used for many keys.

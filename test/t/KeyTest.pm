@@ -17,14 +17,16 @@ our @EXPORT = qw(new_node locks_are locks_become elapsed_ms);
 $SIG{$_} //= sub { die "death by signal $_[0]\n" }
   foreach qw(HUP INT TERM);
 
-# A running node with the extension in database postgres.
+# A running node with the extension in database postgres, preloaded; the
+# setting "shared_preload_libraries = ''" leaves it to the sessions.
 sub new_node
 {
 	my ($name, @settings) = @_;
 	my $node = PostgreSQL::Test::Cluster->new($name);
 
 	$node->init(extra => [ '--no-locale', '--encoding=UTF8' ]);
-	$node->append_conf('postgresql.conf', "$_\n") foreach @settings;
+	$node->append_conf('postgresql.conf', "$_\n")
+	  foreach "shared_preload_libraries = 'concurrency_safe'", @settings;
 	$node->start;
 	$node->safe_psql('postgres', 'CREATE EXTENSION concurrency_safe');
 	return $node;

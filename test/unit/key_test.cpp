@@ -206,33 +206,36 @@ void test_paths()
 	ok(end == deep.size() && segments == 512, "the deepest path has 512 segments");
 }
 
-std::string escaped(const std::string &key, bool utf8)
+std::string escaped(const std::string &key, cs::Encoding encoding = cs::Encoding::kUtf8)
 {
 	static char out[cs::kMaxEscapedKeyBytes];
 
 	std::memset(out, '#', sizeof(out));
-	const size_t length = cs::EscapeKey(key.data(), key.size(), utf8, out);
+	const size_t length = cs::EscapeKey(key.data(), key.size(), encoding, out);
 	return length == std::strlen(out) ? out : "wrong length";
 }
 
 void test_escape()
 {
-	is(escaped("withdraw:user:42", true), "withdraw:user:42", "a plain key stays as it is");
-	is(escaped("a\nb\rc\td", true), "a\\nb\\rc\\td", "newline, return and tab");
-	is(escaped("\x1b[2J\x07", true), "\\x1b[2J\\x07", "terminal sequences");
-	is(escaped(std::string("\0\x01\x1f\x20\x7e\x7f", 6), true), "\\x00\\x01\\x1f ~\\x7f",
+	is(escaped("withdraw:user:42"), "withdraw:user:42", "a plain key stays as it is");
+	is(escaped("a\nb\rc\td"), "a\\nb\\rc\\td", "newline, return and tab");
+	is(escaped("\x1b[2J\x07"), "\\x1b[2J\\x07", "terminal sequences");
+	is(escaped(std::string("\0\x01\x1f\x20\x7e\x7f", 6)), "\\x00\\x01\\x1f ~\\x7f",
 	   "the ends of the control characters");
-	is(escaped("\"'\\", true), "\"'\\", "quotes and backslash stay");
-	is(escaped("\xc3\xa9\xe2\x82\xac", true), "\xc3\xa9\xe2\x82\xac", "letters beyond ASCII stay");
-	is(escaped("\xc2\x80\xc2\x9b\xc2\x9f\xc2\xa0", true), "\\x80\\x9b\\x9f\xc2\xa0",
+	is(escaped("\"'\\"), "\"'\\", "quotes and backslash stay");
+	is(escaped("\xc3\xa9\xe2\x82\xac"), "\xc3\xa9\xe2\x82\xac", "letters beyond ASCII stay");
+	is(escaped("\xc2\x80\xc2\x9b\xc2\x9f\xc2\xa0"), "\\x80\\x9b\\x9f\xc2\xa0",
 	   "two-byte control characters of UTF-8");
-	is(escaped("\xc2\x85", false), "\xc2\x85", "the same bytes in another encoding stay");
-	is(escaped("a\xc2", true), "a\xc2", "half a character at the end");
-	is(escaped(std::string(cs::kMaxKeyBytes, '\x01'), true).substr(4092), "\\x01",
+	is(escaped("\xc2\x85", cs::Encoding::kOther), "\xc2\x85",
+	   "the same bytes in another encoding stay");
+	is(escaped("\xc3\xa9t\n", cs::Encoding::kForeign), "\\xc3\\xa9t\\n",
+	   "of a foreign encoding only ASCII stays");
+	is(escaped("a\xc2"), "a\xc2", "half a character at the end");
+	is(escaped(std::string(cs::kMaxKeyBytes, '\x01')).substr(4092), "\\x01",
 	   "the longest key, all of it escaped");
-	ok(escaped(std::string(cs::kMaxKeyBytes, '\x01'), true).size() == 4 * cs::kMaxKeyBytes,
+	ok(escaped(std::string(cs::kMaxKeyBytes, '\x01')).size() == 4 * cs::kMaxKeyBytes,
 	   "fills the room to the last byte");
-	is(escaped("", true), "", "nothing");
+	is(escaped(""), "", "nothing");
 }
 
 } // namespace

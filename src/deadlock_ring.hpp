@@ -1,0 +1,65 @@
+/*
+ * deadlock_ring.hpp - the last deadlocks, as they lie in shared memory.
+ *
+ * Deadlocks are rare and slow by nature: one LWLock guards the ring. Text is
+ * cut to its field at a character boundary.
+ */
+#pragma once
+
+#include "key.hpp"
+#include "postgres.hpp"
+
+namespace cs {
+
+/* A session of the cycle, as it was when the deadlock was found. */
+struct DeadlockSession
+{
+	int pid;
+	Oid role; /* invalid if the session was gone already */
+	char application[NAMEDATALEN];
+	char query[512];
+};
+
+inline constexpr int kMostDeadlockSessions = 8;
+
+struct Deadlock
+{
+	TimestampTz at;
+	Oid database;
+	int encoding;
+	LOCKMODE mode;         /* in which the key was waited for */
+	bool victim_waited;    /* for that key; else somebody else of the cycle did */
+	int sessions;          /* stored below, the victim first */
+	int sessions_in_cycle; /* known, also if there is no room for all */
+	DeadlockSession session[kMostDeadlockSessions];
+	char key[kMaxKeyBytes + 1]; /* empty if its name is not known */
+	char detail[2048];          /* who waits for what, a line each */
+};
+
+class DeadlockRing
+{
+public:
+	static Size Bytes(int capacity);
+	static DeadlockRing *Create(void *memory, int capacity);
+
+	/* Gives the lock its name; once in every process. */
+	void Register();
+
+	void Add(const Deadlock &deadlock);
+
+	/* Copies the deadlocks that are there, the last one first; returns their number. */
+	int Copy(Deadlock *out, int most);
+
+	int Capacity() const
+	{
+		return capacity;
+	}
+
+private:
+	LWLock lock;
+	int capacity;
+	uint64 recorded;
+	Deadlock entries[FLEXIBLE_ARRAY_MEMBER];
+};
+
+} // namespace cs

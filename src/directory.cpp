@@ -1,0 +1,246 @@
+/*
+ * directory.cpp - the shared table of key names and statistics. No PostgreSQL here.
+ */
+#include <cstring>
+
+#include "directory.hpp"
+
+#ifdef POSTGRES_H
+#error "directory.cpp has to compile without PostgreSQL"
+#endif
+
+namespace cs {
+
+namespace {
+
+constexpr auto kRelaxed = std::memory_order_relaxed;
+constexpr auto kAcquire = std::memory_order_acquire;
+constexpr auto kRelease = std::memory_order_release;
+
+/* The sets begin on a cache line of their own. */
+constexpr size_t kSetsOffset =
+	(sizeof(Directory) + alignof(DirectorySet) - 1) / alignof(DirectorySet) * alignof(DirectorySet);
+
+uint32_t SetsFor(uint32_t entries)
+{
+	return (entries + kPlacesPerSet - 1) / kPlacesPerSet;
+}
+
+} // namespace
+
+size_t Directory::Bytes(uint32_t entries)
+{
+	static_assert(sizeof(PlaceFront) == 64 && sizeof(PlaceBack) == 184);
+	static_assert(sizeof(DirectorySet) + kPlacesPerSet * sizeof(PlaceBack) <= kPlacesPerSet * 256,
+				  "256 bytes a key is a promise");
+	static_assert(std::atomic<uint64_t>::is_always_lock_free);
+
+	return kSetsOffset +
+		   SetsFor(entries) * (sizeof(DirectorySet) + kPlacesPerSet * sizeof(PlaceBack));
+}
+
+/* First all sets with their fronts, then all backs. */
+Directory *Directory::Create(void *memory, uint32_t entries)
+{
+	auto *directory = static_cast<Directory *>(memory);
+
+	/* The backs become memory one by one, when they are used. */
+	memset(memory, 0, kSetsOffset + SetsFor(entries) * sizeof(DirectorySet));
+	directory->sets = SetsFor(entries);
+	for (uint32_t i = 0; i < directory->sets; i++)
+		directory->FirstSet()[i].backs_offset =
+			(directory->sets - i) * sizeof(DirectorySet) + i * kPlacesPerSet * sizeof(PlaceBack);
+	return directory;
+}
+
+DirectorySet *Directory::FirstSet() const
+{
+	return reinterpret_cast<DirectorySet *>(reinterpret_cast<uintptr_t>(this) + kSetsOffset);
+}
+
+/* Field 3 chooses the set; the databases are spread, since each may have the same keys. */
+DirectorySet *Directory::SetOf(const KeyIdentity &key) const
+{
+	const uint32_t mixed = key.tag.field3 ^ key.database * 0x9e3779b1u;
+
+	return FirstSet() + (static_cast<uint64_t>(mixed) * sets >> 32);
+}
+
+void Directory::Prefetch(const KeyIdentity &key) const
+{
+	SetOf(key)->Prefetch(key);
+}
+
+Directory::Place Directory::Find(const KeyIdentity &key)
+{
+	DirectorySet *set = SetOf(key);
+	uint64_t state = 0;
+	const int way = set->FindWay(key, &state);
+
+	if (way < 0)
+		return {nullptr, 0, 0};
+	return {set, static_cast<uint32_t>(way), VersionOf(state)};
+}
+
+/* Empties the victim's place, if its key was not granted to anybody since; leaves it marked. */
+bool Directory::Evict(DirectorySet *set, const Victim &victim)
+{
+	PlaceFront &front = set->fronts[victim.way];
+	uint64_t state = victim.state;
+
+	if (!front.state.compare_exchange_strong(state, NextState(state), kRelaxed))
+		return false;
+	std::atomic_thread_fence(kRelease);
+	other_acquired.fetch_add(GrantsOf(state), kRelaxed);
+	if (front.has_waits.load(kRelaxed))
+	{
+		KeyStatistics lost = {};
+
+		set->Back(victim.way).waits.AddTo(&lost);
+		other_waits.Add(lost);
+	}
+	evicted.fetch_add(1, kRelaxed);
+	return true;
+}
+
+Directory::Insertion Directory::Insert(const KeyIdentity &key, const NameToStore &name,
+									   const Victim &victim)
+{
+	DirectorySet *set = SetOf(key);
+	Insertion result = {};
+	uint64_t state = 0;
+
+	if (!set->Lock())
+		return result;
+
+	int way = set->FindWay(key, &state);
+
+	if (way < 0)
+	{
+		way = set->FindFreeWay(key);
+		if (way < 0 && victim.exists && Evict(set, victim))
+			way = static_cast<int>(victim.way);
+		if (way < 0)
+			result.victim = set->ProposeVictim();
+		else
+		{
+			result.collided = set->HasTagOf(key);
+			set->Write(static_cast<uint32_t>(way), key, name);
+		}
+	}
+	if (way >= 0)
+		result.place = {set, static_cast<uint32_t>(way),
+						VersionOf(set->fronts[way].state.load(kRelaxed))};
+	set->Unlock();
+	if (result.collided)
+		collisions.fetch_add(1, kRelaxed);
+	return result;
+}
+
+bool Directory::CountGrant(const Place &place, Taker taker, int64_t now)
+{
+	if (!place)
+	{
+		unnamed.fetch_add(1, kRelaxed);
+		other_acquired.fetch_add(1, kRelaxed);
+		return true;
+	}
+
+	PlaceFront &front = place.set->fronts[place.way];
+	uint64_t state = front.state.load(kRelaxed);
+
+	do
+	{
+		if (VersionOf(state) != place.version)
+			return false;
+	} while (GrantsOf(state) < kMostGrants &&
+			 !front.state.compare_exchange_weak(state, state + 1, kRelaxed));
+	front.last_acquired.store(now, kRelaxed);
+	front.taker.store(taker.session ? -taker.pid : taker.pid, kRelaxed);
+	place.set->Use(place.way);
+	return true;
+}
+
+/* The counters of a place about to be counted in; none if it was rewritten. */
+WaitCounters *Directory::WaitsOf(const Place &place)
+{
+	if (!place || !place.set->MakeWaits(place.way))
+	{
+		unnamed.fetch_add(1, kRelaxed);
+		return &other_waits;
+	}
+	place.set->Use(place.way);
+	if (VersionOf(place.set->fronts[place.way].state.load(kAcquire)) != place.version)
+		return nullptr;
+	return &place.set->Back(place.way).waits;
+}
+
+bool Directory::CountRefusal(const Place &place)
+{
+	WaitCounters *waits = WaitsOf(place);
+
+	if (waits == nullptr)
+		return false;
+	waits->CountRefusal();
+	return true;
+}
+
+bool Directory::CountWait(const Place &place, WaitEnd end, uint64_t microseconds)
+{
+	WaitCounters *waits = WaitsOf(place);
+
+	if (waits == nullptr)
+		return false;
+	waits->CountWait(end, microseconds);
+	return true;
+}
+
+bool Directory::ReadByTag(uint32_t database, const KeyTag &tag, KeyRecord *out) const
+{
+	return SetOf({database, tag, 0})->ReadByTag(database, tag, out);
+}
+
+bool Directory::Read(uint32_t index, KeyRecord *out) const
+{
+	return FirstSet()[index / kPlacesPerSet].Read(index % kPlacesPerSet, out);
+}
+
+DirectoryTotals Directory::Totals() const
+{
+	DirectoryTotals totals = {};
+	KeyRecord record;
+
+	for (uint32_t i = 0; i < Entries(); i++)
+		if (Read(i, &record))
+		{
+			totals.used++;
+			totals.statistics.Add(record.statistics);
+		}
+	totals.statistics.acquired += other_acquired.load(kRelaxed);
+	other_waits.AddTo(&totals.statistics);
+	totals.evicted = evicted.load(kRelaxed);
+	totals.unnamed = unnamed.load(kRelaxed);
+	totals.collisions = collisions.load(kRelaxed);
+	return totals;
+}
+
+void Directory::ResetStatistics()
+{
+	for (uint32_t i = 0; i < Entries(); i++)
+	{
+		DirectorySet &set = FirstSet()[i / kPlacesPerSet];
+		PlaceFront &front = set.fronts[i % kPlacesPerSet];
+
+		/* The version and, with it, whatever is known of the place stays. */
+		front.state.fetch_and(~kMostGrants, kRelaxed);
+		if (front.has_waits.load(std::memory_order_acquire))
+			set.Back(i % kPlacesPerSet).waits.Reset();
+	}
+	other_acquired.store(0, kRelaxed);
+	other_waits.Reset();
+	evicted.store(0, kRelaxed);
+	unnamed.store(0, kRelaxed);
+	collisions.store(0, kRelaxed);
+}
+
+} // namespace cs

@@ -1,0 +1,26 @@
+/*
+ * key_name.hpp - the names of keys as views and reports show them.
+ *
+ * Control characters are escaped, and so is all that is not ASCII in a name
+ * from a database with another encoding. A name longer than what the directory
+ * stores is cut at a character boundary and ends in three dots.
+ */
+#pragma once
+
+#include "directory.hpp"
+#include "postgres.hpp"
+
+namespace cs {
+
+/* Room for a name that is shown, with the terminating zero. */
+struct ShownName
+{
+	char text[kMaxEscapedKeyBytes + 3];
+};
+
+void WriteShownName(const KeyRecord &record, ShownName *out);
+
+/* The name of the key with that tag; false if nobody knows it. */
+bool FindShownName(Oid database, const KeyTag &tag, ShownName *out);
+
+} // namespace cs

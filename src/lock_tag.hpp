@@ -1,0 +1,30 @@
+/*
+ * lock_tag.hpp - a key's tag as the lock manager knows it, there and back.
+ */
+#pragma once
+
+#include "key.hpp"
+#include "postgres.hpp"
+
+namespace cs {
+
+inline LOCKTAG LockTag(const KeyTag &tag, Oid database = MyDatabaseId)
+{
+	LOCKTAG lock_tag;
+
+	SET_LOCKTAG_ADVISORY(lock_tag, database, tag.field2, tag.field3, tag.field4);
+	return lock_tag;
+}
+
+/* Is it a lock on a key, and no other advisory lock? */
+inline bool IsKeyLock(const LOCKTAG &tag)
+{
+	return tag.locktag_type == LOCKTAG_ADVISORY && tag.locktag_field4 >= 0x8000;
+}
+
+inline KeyTag TagOfKeyLock(const LOCKTAG &tag)
+{
+	return {tag.locktag_field2, tag.locktag_field3, tag.locktag_field4};
+}
+
+} // namespace cs

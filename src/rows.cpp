@@ -1,0 +1,48 @@
+/*
+ * rows.cpp - materialized results, the same way on all versions.
+ */
+#include "rows.hpp"
+
+namespace cs {
+
+namespace {
+
+TupleDesc row_type_of(FunctionCallInfo fcinfo)
+{
+	TupleDesc type;
+
+	if (get_call_result_type(fcinfo, nullptr, &type) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	return type;
+}
+
+} // namespace
+
+RowSet RowSet::begin(FunctionCallInfo fcinfo)
+{
+	auto *result = reinterpret_cast<ReturnSetInfo *>(fcinfo->resultinfo);
+
+	if (result == nullptr || !IsA(result, ReturnSetInfo) ||
+		(result->allowedModes & SFRM_Materialize) == 0)
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						errmsg("set-valued function called in context that cannot accept a set")));
+
+	MemoryContext caller = MemoryContextSwitchTo(result->econtext->ecxt_per_query_memory);
+	RowSet rows;
+
+	rows.type = row_type_of(fcinfo);
+	rows.store = tuplestore_begin_heap((result->allowedModes & SFRM_Materialize_Random) != 0, false,
+									   work_mem);
+	result->returnMode = SFRM_Materialize;
+	result->setResult = rows.store;
+	result->setDesc = rows.type;
+	MemoryContextSwitchTo(caller);
+	return rows;
+}
+
+Datum make_row(FunctionCallInfo fcinfo, Datum *values, bool *nulls)
+{
+	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(row_type_of(fcinfo)), values, nulls));
+}
+
+} // namespace cs

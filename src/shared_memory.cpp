@@ -1,0 +1,192 @@
+/*
+ * shared_memory.cpp - makes, finds and lays out the shared memory.
+ */
+#include "shared_memory.hpp"
+#include "settings.hpp"
+
+namespace cs {
+
+Directory *directory;
+DeadlockRing *deadlock_ring;
+
+namespace {
+
+constexpr char kName[] = "concurrency_safe";
+constexpr char kSizesName[] = "concurrency_safe sizes";
+
+/* What fixes the layout; the settings may change while the memory stays. */
+struct Sizes
+{
+	uint32 directory;
+	int deadlocks;
+};
+
+struct Header
+{
+	Sizes sizes;
+	pg_atomic_uint64 statistics_reset;
+};
+
+Header *header;
+shmem_startup_hook_type former_startup_hook;
+bool search_failed;
+
+/* The parts lie one behind the other, each on a cache line of its own. */
+struct Layout
+{
+	Size directory;
+	Size deadlocks;
+	Size end;
+};
+
+Layout LayOut(const Sizes &sizes)
+{
+	Layout layout;
+
+	layout.directory = CACHELINEALIGN(sizeof(Header));
+	layout.deadlocks = CACHELINEALIGN(layout.directory + Directory::Bytes(sizes.directory));
+	layout.end = CACHELINEALIGN(layout.deadlocks + DeadlockRing::Bytes(sizes.deadlocks));
+	/* The memory may begin anywhere. */
+	layout.end += PG_CACHE_LINE_SIZE;
+	return layout;
+}
+
+Sizes WantedSizes()
+{
+	return {static_cast<uint32>(directory_size), deadlock_history};
+}
+
+char *Aligned(void *memory)
+{
+	return reinterpret_cast<char *>(CACHELINEALIGN(memory));
+}
+
+void Initialize(void *memory, const Sizes &sizes)
+{
+	const Layout layout = LayOut(sizes);
+	char *base = Aligned(memory);
+	auto *head = reinterpret_cast<Header *>(base);
+
+	head->sizes = sizes;
+	pg_atomic_init_u64(&head->statistics_reset, static_cast<uint64>(GetCurrentTimestamp()));
+	Directory::Create(base + layout.directory, sizes.directory);
+	DeadlockRing::Create(base + layout.deadlocks, sizes.deadlocks);
+}
+
+void Use(void *memory)
+{
+	char *base = Aligned(memory);
+
+	header = reinterpret_cast<Header *>(base);
+
+	const Layout layout = LayOut(header->sizes);
+
+	deadlock_ring = reinterpret_cast<DeadlockRing *>(base + layout.deadlocks);
+	deadlock_ring->Register();
+	directory = reinterpret_cast<Directory *>(base + layout.directory);
+}
+
+void request()
+{
+	RequestAddinShmemSpace(LayOut(WantedSizes()).end);
+}
+
+void startup()
+{
+	bool found;
+
+	if (former_startup_hook != nullptr)
+		former_startup_hook();
+	directory = nullptr;
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+
+	void *memory = ShmemInitStruct(kName, LayOut(WantedSizes()).end, &found);
+
+	if (!found)
+		Initialize(memory, WantedSizes());
+	Use(memory);
+	LWLockRelease(AddinShmemInitLock);
+}
+
+/* All sessions have to agree on the sizes: the first one's are kept beside the memory. */
+void find_named_memory()
+{
+	static Sizes sizes;
+	const auto *found =
+		static_cast<const Sizes *>(named_shared_memory(kSizesName, sizeof(Sizes), [](void *memory) {
+			*static_cast<Sizes *>(memory) = WantedSizes();
+		}));
+
+	if (found == nullptr)
+		return;
+	sizes = *found;
+	Use(named_shared_memory(kName, LayOut(sizes).end, [](void *memory) {
+		Initialize(memory, sizes);
+	}));
+}
+
+} // namespace
+
+TimestampTz statistics_reset_at()
+{
+	return static_cast<TimestampTz>(pg_atomic_read_u64(&header->statistics_reset));
+}
+
+void SetStatisticsReset(TimestampTz at)
+{
+	pg_atomic_write_u64(&header->statistics_reset, static_cast<uint64>(at));
+}
+
+void reserve_shared_memory()
+{
+	call_when_shared_memory_is_requested(request);
+	former_startup_hook = shmem_startup_hook;
+	shmem_startup_hook = startup;
+}
+
+/*
+ * The server may be out of shared memory, which must not keep anybody from
+ * locking: hence the subtransaction.
+ */
+void find_shared_memory()
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+
+	if (search_failed || PG_VERSION_NUM < 170000)
+		return;
+	BeginInternalSubTransaction(nullptr);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		find_named_memory();
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		ErrorData *error = CopyErrorData();
+
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		search_failed = true;
+		ereport(WARNING, (errcode(error->sqlerrcode),
+						  errmsg("names and statistics of keys are not available in this session"),
+						  errdetail("%s", error->message)));
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+}
+
+void require_shared_memory()
+{
+	attach_shared_memory();
+	if (directory == nullptr)
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("concurrency_safe has no shared memory"),
+						errhint("Add concurrency_safe to shared_preload_libraries and restart the "
+								"server.")));
+}
+
+} // namespace cs

@@ -1,0 +1,41 @@
+/*
+ * shared_memory.hpp - what all sessions share: the directory and the ring of
+ * deadlocks.
+ *
+ * Preloaded, the memory is there from the server's start. On PostgreSQL 17 and
+ * later the first session that needs it makes it otherwise. In all other cases
+ * there is none, and everything but names, statistics and history works
+ * without. A crash of any session clears it, as it does PostgreSQL's own.
+ */
+#pragma once
+
+#include "deadlock_ring.hpp"
+#include "directory.hpp"
+
+namespace cs {
+
+/* Null as long as there is no shared memory. */
+extern Directory *directory;
+extern DeadlockRing *deadlock_ring;
+
+/* When the statistics were reset last, or the memory was made. */
+TimestampTz statistics_reset_at();
+void SetStatisticsReset(TimestampTz at);
+
+/* Called once, when the library is preloaded. */
+void reserve_shared_memory();
+
+/* Makes or finds the memory where that is possible without preloading. */
+void find_shared_memory();
+
+/* For all that may come before the first lock of a session; costs a comparison. */
+inline void attach_shared_memory()
+{
+	if (directory == nullptr)
+		find_shared_memory();
+}
+
+/* 55000 if there is no shared memory, with the hint to preload the library. */
+void require_shared_memory();
+
+} // namespace cs
