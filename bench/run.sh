@@ -1,19 +1,23 @@
 #!/usr/bin/env bash
 #
-# Measures two things, each as a ratio to a reference on the same work, on one
-# private server, in alternating runs; prints every run and the median:
+# Measures each of these as a ratio to a reference on the same work, on private
+# servers, in alternating runs; prints every run and the median:
 #
-#   bulk      one statement that locks 100,000 keys, and the commit that releases
-#             them, against pg_advisory_xact_lock(hashtextextended(key, 0))
-#   transfer  CALL cs_transfer, 16 clients on 1,000 accounts, against the same
-#             transfer with row locks from the client
+#   bulk            one statement that locks 100,000 keys, and the commit that releases
+#                   them, against pg_advisory_xact_lock(hashtextextended(key, 0))
+#   bulk-preloaded  the same with the library preloaded: names and statistics
+#   hot             one key taken again and again, preloaded against not preloaded: in
+#                   one statement, and in a transaction each
+#   views           cs_locks with 10,000 keys held, against pg_locks
+#   transfer        CALL cs_transfer, 16 clients on 1,000 accounts, against the same
+#                   transfer with row locks from the client
 #
 # Each case checks that the work done is right and fails if it is not.
 
 set -euo pipefail
 
 usage() {
-    echo "usage: bash bench/run.sh [--runs N] [bulk] [transfer]"
+    echo "usage: bash bench/run.sh [--runs N] [bulk|bulk-preloaded|hot|views|transfer...]"
 }
 
 runs=7 cases=()
@@ -23,7 +27,7 @@ while (($# > 0)); do
             runs=${2:?$(usage)}
             shift
             ;;
-        bulk | transfer) cases+=("$1") ;;
+        bulk | bulk-preloaded | hot | views | transfer) cases+=("$1") ;;
         --help | -h)
             usage
             exit 0
@@ -35,7 +39,7 @@ while (($# > 0)); do
     esac
     shift
 done
-((${#cases[@]} > 0)) || cases=(bulk transfer)
+((${#cases[@]} > 0)) || cases=(bulk bulk-preloaded hot views transfer)
 
 # shellcheck source=scripts/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../scripts/common.sh"
@@ -73,11 +77,22 @@ locks_held() {
         -c "$1" -c "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'" | tail -n 1
 }
 
+# fresh_server [preloaded]: with the extension in database bench.
+fresh_server() {
+    local settings=(fsync=off max_locks_per_transaction=4000 shared_buffers=256MB
+        autovacuum=off)
+    [[ ${1-} != preloaded ]] || settings+=(shared_preload_libraries=concurrency_safe)
+    start_server "${settings[@]}"
+    run_psql -d postgres -c 'CREATE DATABASE bench'
+    run_psql -d bench -c 'CREATE EXTENSION concurrency_safe'
+}
+
 bulk() {
-    local a b statement
+    local a b statement preloaded=${1-}
     local reference='SELECT count(pg_advisory_xact_lock(hashtextextended(key, 0))) FROM keys;'
     local candidate='SELECT count(cs_lock(key)) FROM keys;'
-    say "bulk: milliseconds for 100,000 keys; built-in, cs_lock"
+    say "bulk: milliseconds for 100,000 keys; built-in, cs_lock${preloaded:+, $preloaded}"
+    fresh_server "$preloaded"
     run_psql -d bench -c "
         CREATE TABLE keys AS
             SELECT 'withdraw:user:' || i AS key FROM generate_series(1, 100000) AS i"
@@ -89,7 +104,78 @@ bulk() {
     while read -r a b; do
         note_pair "$a" "$b"
     done < <(bulk_ms "$reference" "$candidate")
-    say "bulk: cs_lock takes $(median_ratio) of the built-in pair's time"
+    if [[ -n $preloaded ]]; then
+        say "bulk: $(run_psql -d bench -At -c "
+            SELECT format('%s of %s locks found no place for their name', unnamed, acquired)
+            FROM cs_stat")"
+    fi
+    say "bulk: cs_lock takes $(median_ratio) of the built-in pair's time${preloaded:+, $preloaded}"
+}
+
+bulk_preloaded() { bulk preloaded; }
+
+# Milliseconds of a statement that takes one key a million times: the median of 9.
+again_ms() {
+    local i statement="SELECT count(cs_lock('hot')) FROM generate_series(1, 1000000)"
+    {
+        echo "$statement;"
+        printf '%s\n' '\timing on'
+        for ((i = 0; i < 9; i++)); do echo "$statement;"; done
+    } | run_psql -d bench -At | sed -nE 's/^Time: ([0-9.]+) ms.*/\1/p' | median
+}
+
+# Microseconds of a transaction that takes the key, one client.
+transaction_us() {
+    local script=$TMP_ROOT/hot.sql
+    echo "SELECT cs_lock('hot');" >"$script"
+    "${AS_USER[@]}" "$PG_BIN/pgbench" -h "$SOCKET_DIR" -U postgres -n -M prepared -c 1 \
+        -T "${BENCH_SECONDS:-5}" -f "$script" bench |
+        sed -nE 's/^tps = ([0-9.]+) .*/\1/p' | awk '{printf "%.2f\n", 1000000 / $1}'
+}
+
+hot() {
+    local i what plain preloaded measured=()
+    say "hot: one key; not preloaded, preloaded"
+    for ((i = 0; i < runs; i++)); do
+        fresh_server
+        plain=$(again_ms) plain+=" $(transaction_us)"
+        fresh_server preloaded
+        preloaded=$(again_ms) preloaded+=" $(transaction_us)"
+        measured+=("$plain $preloaded")
+    done
+    for what in "ms for a million times in a statement" "us for a transaction"; do
+        say " $what"
+        ratios=()
+        while read -r plain preloaded; do
+            note_pair "$plain" "$preloaded"
+        done < <(printf '%s\n' "${measured[@]}" |
+            if [[ $what == ms* ]]; then cut -d ' ' -f 1,3; else cut -d ' ' -f 2,4; fi)
+        say "hot: preloaded takes $(median_ratio) of the time, $what"
+    done
+}
+
+views() {
+    local a b i count
+    say "views: milliseconds with 10,000 keys held; pg_locks, cs_locks"
+    fresh_server preloaded
+    ratios=()
+    while read -r a b; do
+        note_pair "$a" "$b"
+    done < <({
+        echo "BEGIN; SET concurrency_safe.max_keys_per_session = -1;"
+        echo "SELECT count(cs_lock('order:' || i)) FROM generate_series(1, 10000) AS i;"
+        for ((i = 0; i < runs; i++)); do
+            for view in pg_locks cs_locks; do
+                printf '%s\n' "SELECT count(*) FROM $view;" '\timing on' \
+                    "SELECT count(*) FROM $view;" '\timing off'
+            done
+        done
+    } | run_psql -d bench -At | sed -nE 's/^Time: ([0-9.]+) ms.*/\1/p' | paste - -)
+    count=$(run_psql -d bench -At -c BEGIN \
+        -c "SELECT count(cs_lock('order:' || i)) FROM generate_series(1, 10000) AS i" \
+        -c "SELECT count(*) FROM cs_locks WHERE key ~ '^order:[0-9]+\$'" | tail -n 1)
+    [[ $count == 10000 ]] || die "cs_locks shows $count keys"
+    say "views: cs_locks takes $(median_ratio) of the time of pg_locks, and shows all names"
 }
 
 # Transactions per second of a pgbench script.
@@ -101,6 +187,7 @@ transfer_tps() {
 
 transfer() {
     local sum i a b
+    fresh_server
     say "transfer: per second, 16 clients, 1,000 accounts; row locks from the client, cs_transfer"
     run_psql -d bench -c "
         CREATE TABLE accounts (id integer PRIMARY KEY, balance numeric NOT NULL);
@@ -121,10 +208,7 @@ choose_postgres
 install_packages "${BUILD_PACKAGES[@]}"
 make_private_copy
 build_extension with_llvm=no
-start_server fsync=off max_locks_per_transaction=4000 shared_buffers=256MB autovacuum=off
-run_psql -d postgres -c 'CREATE DATABASE bench'
-run_psql -d bench -c 'CREATE EXTENSION concurrency_safe'
 "$PG_BIN/postgres" --version
 for each in "${cases[@]}"; do
-    "$each"
+    "${each//-/_}"
 done

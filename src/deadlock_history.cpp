@@ -7,8 +7,10 @@
  */
 #include "deadlock_history.hpp"
 #include "deadlock_text.hpp"
+#include "held.hpp"
 #include "key_name.hpp"
 #include "lock_mode.hpp"
+#include "lock_tag.hpp"
 #include "shared_memory.hpp"
 
 namespace cs {
@@ -110,46 +112,151 @@ void fill_sessions(Deadlock *deadlock)
 	}
 }
 
-/* Reads the error; false if no key took part. */
-bool ReadDeadlock(const ErrorData *error, Deadlock *deadlock)
+/* Static because of its size; a session has one deadlock at a time. */
+Deadlock current;
+
+/* What deadlocks_not_yet_reported() was when the last deadlock was looked at. */
+int64 looked_at;
+
+void begin_deadlock()
+{
+	memset(&current, 0, sizeof(current));
+	current.at = GetCurrentTimestamp();
+	current.database = MyDatabaseId;
+	current.encoding = GetDatabaseEncoding();
+	looked_at = deadlocks_not_yet_reported();
+}
+
+void add_deadlock()
+{
+	fill_sessions(&current);
+	deadlock_ring->Add(current);
+}
+
+/* Reads the error, and remembers it if a key took part. */
+bool read_deadlock(const ErrorData *error)
 {
 	const char *text = error->detail;
 	DeadlockLine line;
 
-	memset(deadlock, 0, sizeof(*deadlock));
+	begin_deadlock();
 	while (text != nullptr && NextDeadlockLine(&text, &line))
-		AddLine(deadlock, line);
-	deadlock->at = GetCurrentTimestamp();
-	deadlock->database = MyDatabaseId;
-	deadlock->encoding = GetDatabaseEncoding();
-	return deadlock->mode != NoLock;
+		AddLine(&current, line);
+	if (current.mode == NoLock)
+		return false;
+	add_deadlock();
+	return true;
 }
-
-/* Static because of its size; a session has one deadlock at a time. */
-Deadlock current;
 
 void log_hook(ErrorData *error)
 {
 	/* A detail for the log alone is what the deadlock detector writes, and no RAISE can. */
 	if (error->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED && error->elevel >= ERROR &&
 		error->detail_log != nullptr && error->funcname != kRecordedBy &&
-		deadlock_ring != nullptr && MyProc != nullptr && ReadDeadlock(error, &current))
-	{
-		fill_sessions(&current);
-		deadlock_ring->Add(current);
-	}
+		deadlock_ring != nullptr && MyProc != nullptr)
+		read_deadlock(error);
 	if (former_log_hook != nullptr)
 		former_log_hook(error);
+}
+
+/* Does this session hold that lock in a mode that keeps the other one waiting? */
+bool KeepsWaiting(const LockData &locks, const LockInstanceData &waiter)
+{
+	for (int i = 0; i < locks.nelements; i++)
+	{
+		const LockInstanceData &mine = locks.locks[i];
+
+		if (mine.pid != MyProcPid || memcmp(&mine.locktag, &waiter.locktag, sizeof(LOCKTAG)) != 0)
+			continue;
+		for (LOCKMODE mode = AccessShareLock; mode <= MaxLockMode; mode++)
+			if ((mine.holdMask & LOCKBIT_ON(mode)) != 0 &&
+				DoLockModesConflict(mode, waiter.waitLockMode))
+				return true;
+	}
+	return false;
+}
+
+void AddWaiter(const LockInstanceData &waiter)
+{
+	char text[160];
+	const LOCKTAG &tag = waiter.locktag;
+
+	snprintf(text, sizeof(text),
+			 "Process %d waits for %s on advisory lock [%u,%u,%u,%u]; blocked by process %d.",
+			 waiter.pid, GetLockmodeName(USER_LOCKMETHOD, waiter.waitLockMode), tag.locktag_field1,
+			 tag.locktag_field2, tag.locktag_field3, tag.locktag_field4, MyProcPid);
+
+	const char *at = text;
+	DeadlockLine line;
+
+	if (NextDeadlockLine(&at, &line))
+		AddLine(&current, line);
+}
+
+/* This session was the victim of a deadlock that nobody has looked at; its locks are still held. */
+void record_unseen_deadlock()
+{
+	const LockData *locks = GetLockStatusData();
+	char text[120];
+	const char *at = text;
+	DeadlockLine line;
+
+	begin_deadlock();
+	snprintf(text, sizeof(text),
+			 "Process %d waited for something else than a key, and its error was not logged.",
+			 MyProcPid);
+	if (NextDeadlockLine(&at, &line))
+		AddLine(&current, line);
+	for (int i = 0; i < locks->nelements; i++)
+	{
+		const LockInstanceData &waiter = locks->locks[i];
+
+		if (waiter.waitLockMode == NoLock || waiter.pid == MyProcPid ||
+			!KeepsWaiting(*locks, waiter))
+			continue;
+		if (!IsKeyLock(waiter.locktag))
+			return;
+		AddWaiter(waiter);
+	}
+	if (current.mode != NoLock)
+		add_deadlock();
+}
+
+/* Every deadlock error leads to a rollback, which comes after the error was logged, if it was. */
+void look_for_unseen_deadlock()
+{
+	if (deadlock_ring == nullptr || proc_exit_inprogress)
+		return;
+
+	const int64 deadlocks = deadlocks_not_yet_reported();
+
+	if (deadlocks > looked_at && count_held_keys(LONG_MAX) > 0)
+		record_unseen_deadlock();
+	looked_at = deadlocks;
+}
+
+void end_of_transaction(XactEvent event, [[maybe_unused]] void *arg)
+{
+	if (event == XACT_EVENT_ABORT)
+		look_for_unseen_deadlock();
+}
+
+void end_of_subtransaction(SubXactEvent event, [[maybe_unused]] SubTransactionId self,
+						   [[maybe_unused]] SubTransactionId parent, [[maybe_unused]] void *arg)
+{
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+		look_for_unseen_deadlock();
+	/* What was looked at may have been reported since, between two transactions. */
+	else if (event == SUBXACT_EVENT_START_SUB && looked_at > 0)
+		looked_at = deadlocks_not_yet_reported();
 }
 
 } // namespace
 
 void record_deadlock(ErrorData *error)
 {
-	if (deadlock_ring == nullptr || !ReadDeadlock(error, &current))
+	if (deadlock_ring == nullptr || !read_deadlock(error))
 		return;
-	fill_sessions(&current);
-	deadlock_ring->Add(current);
 	error->funcname = kRecordedBy;
 
 	/* The detail for the log begins with the one for the client; then come the queries. */
@@ -165,6 +272,8 @@ void watch_deadlocks()
 {
 	former_log_hook = emit_log_hook;
 	emit_log_hook = log_hook;
+	RegisterXactCallback(end_of_transaction, nullptr);
+	RegisterSubXactCallback(end_of_subtransaction, nullptr);
 }
 
 } // namespace cs

@@ -2,10 +2,18 @@
  * deadlock_history.hpp - remembers the deadlocks in which a key took part.
  *
  * PostgreSQL resolves a deadlock by an error in one of its sessions, the
- * victim. A victim that waited for a key gets here from the lock room, also if
- * its error is caught later. One that waited for a row or a table is seen when
- * its error is logged; if PL/pgSQL catches that error, or log_min_messages keeps
- * it out of the log, nobody learns of it.
+ * victim. There are three ways to learn of it:
+ *
+ * - The victim waited for a key: the lock room sees the error, also if somebody
+ *   catches it later.
+ * - It waited for a row or a table: the error is seen when it is logged.
+ * - It did, and the error is not logged, because PL/pgSQL caught it or because
+ *   of log_min_messages: then the server's statistics tell at the rollback that
+ *   there was a deadlock. What it was about is gone; if all who wait for the
+ *   victim at that moment wait for keys of it, these were a part.
+ *
+ * What remains unseen: an error that is not logged, with the key somewhere else
+ * in the cycle, or with others that wait for rows of the victim, too.
  */
 #pragma once
 
@@ -19,7 +27,7 @@ namespace cs {
  */
 void record_deadlock(ErrorData *error);
 
-/* Looks at deadlocks that are logged; called once, when the library is loaded. */
+/* Watches the log and rollbacks; called once, when the library is loaded. */
 void watch_deadlocks();
 
 } // namespace cs

@@ -66,6 +66,14 @@ DirectorySet *Directory::SetOf(const KeyIdentity &key) const
 	return FirstSet() + (static_cast<uint64_t>(mixed) * sets >> 32);
 }
 
+/* Chosen by other bits, so that the keys of a full set are spread over many others. */
+DirectorySet *Directory::SecondSetOf(const KeyIdentity &key) const
+{
+	const uint32_t mixed = (key.tag.field2 ^ key.database) * 0x85ebca6bu;
+
+	return FirstSet() + (static_cast<uint64_t>(mixed) * sets >> 32);
+}
+
 void Directory::Prefetch(const KeyIdentity &key) const
 {
 	SetOf(key)->Prefetch(key);
@@ -75,8 +83,13 @@ Directory::Place Directory::Find(const KeyIdentity &key)
 {
 	DirectorySet *set = SetOf(key);
 	uint64_t state = 0;
-	const int way = set->FindWay(key, &state);
+	int way = set->FindWay(key, &state);
 
+	if (way < 0 && set->IsFull())
+	{
+		set = SecondSetOf(key);
+		way = set->FindWay(key, &state);
+	}
 	if (way < 0)
 		return {nullptr, 0, 0};
 	return {set, static_cast<uint32_t>(way), VersionOf(state)};
@@ -103,35 +116,52 @@ bool Directory::Evict(DirectorySet *set, const Victim &victim)
 	return true;
 }
 
-Directory::Insertion Directory::Insert(const KeyIdentity &key, const NameToStore &name,
-									   const Victim &victim)
+bool Directory::HasTagOf(const KeyIdentity &key) const
 {
-	DirectorySet *set = SetOf(key);
-	Insertion result = {};
+	return SetOf(key)->HasTagOf(key) || SecondSetOf(key)->HasTagOf(key);
+}
+
+/*
+ * Finds or enters the key in that set; false if there is no place, or no end to
+ * the waiting. Where a key may be evicted, a victim is handed in, or proposed.
+ */
+bool Directory::InsertInto(DirectorySet *set, const KeyIdentity &key, const NameToStore &name,
+						   const Victim *victim, Insertion *result)
+{
 	uint64_t state = 0;
 
 	if (!set->Lock())
-		return result;
+		return false;
 
 	int way = set->FindWay(key, &state);
 
 	if (way < 0)
 	{
 		way = set->FindFreeWay(key);
-		if (way < 0 && victim.exists && Evict(set, victim))
-			way = static_cast<int>(victim.way);
-		if (way < 0)
-			result.victim = set->ProposeVictim();
-		else
+		if (way < 0 && victim != nullptr && victim->exists && Evict(set, *victim))
+			way = static_cast<int>(victim->way);
+		if (way >= 0)
 		{
-			result.collided = set->HasTagOf(key);
+			result->collided = HasTagOf(key);
 			set->Write(static_cast<uint32_t>(way), key, name);
 		}
 	}
 	if (way >= 0)
-		result.place = {set, static_cast<uint32_t>(way),
-						VersionOf(set->fronts[way].state.load(kRelaxed))};
+		result->place = {set, static_cast<uint32_t>(way),
+						 VersionOf(set->fronts[way].state.load(kRelaxed))};
+	else if (victim != nullptr)
+		result->victim = set->ProposeVictim();
 	set->Unlock();
+	return way >= 0;
+}
+
+Directory::Insertion Directory::Insert(const KeyIdentity &key, const NameToStore &name,
+									   const Victim &victim)
+{
+	Insertion result = {};
+
+	if (!InsertInto(SetOf(key), key, name, nullptr, &result) && SetOf(key)->IsFull())
+		InsertInto(SecondSetOf(key), key, name, &victim, &result);
 	if (result.collided)
 		collisions.fetch_add(1, kRelaxed);
 	return result;
@@ -197,7 +227,10 @@ bool Directory::CountWait(const Place &place, WaitEnd end, uint64_t microseconds
 
 bool Directory::ReadByTag(uint32_t database, const KeyTag &tag, KeyRecord *out) const
 {
-	return SetOf({database, tag, 0})->ReadByTag(database, tag, out);
+	const KeyIdentity key = {database, tag, 0};
+	const bool found = SetOf(key)->ReadByTag(database, tag, false, out);
+
+	return SecondSetOf(key)->ReadByTag(database, tag, found, out) || found;
 }
 
 bool Directory::Read(uint32_t index, KeyRecord *out) const

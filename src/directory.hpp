@@ -4,13 +4,14 @@
  *
  * Pure: compiles without PostgreSQL, so that it can be unit-tested.
  *
- * A set-associative table of fixed size: a key's tag chooses a set of 16
- * places, and the key is in one of them or nowhere. A full set gives a place
- * up only if the caller says that its key is not in use, and goes round by the
- * clock algorithm of PostgreSQL's buffer manager (usage counts, a hand), so
- * that a stream of keys taken once does not wash out those taken often. What
- * is lost with a place is a name and the counts of one key; the totals keep
- * the counts.
+ * A set-associative table of fixed size: a key's tag chooses two sets of 16
+ * places. The key is in the first one, or, if that was full when it came, in
+ * the second one, or nowhere. A set never has free places again once it was
+ * full, so a key is never in both. The second one, if full, gives a place up if
+ * the caller says that its key is not in use, and goes round by the clock
+ * algorithm of PostgreSQL's buffer manager (usage counts, a hand), so that a
+ * stream of keys taken once does not wash out those taken often. What is lost
+ * with a place is a name and the counts of one key; the totals keep the counts.
  *
  * Concurrency: who counts or reads takes no lock. Each place has a word of
  * state: a version, odd while the place is rewritten, and the number of
@@ -54,7 +55,7 @@ public:
 
 	struct Insertion
 	{
-		Place place;   /* none if the set is full */
+		Place place;   /* none if the sets are full */
 		Victim victim; /* then, perhaps: ask whether it is in use and come again */
 		bool collided; /* a key with the same tag was there, for the first time */
 	};
@@ -75,7 +76,7 @@ public:
 	Place Find(const KeyIdentity &key);
 
 	/*
-	 * Finds or enters the key. With a full set nothing happens but the proposal
+	 * Finds or enters the key. With full sets nothing happens but the proposal
 	 * of a victim; handed in again, its place is used if nobody took its key
 	 * since.
 	 */
@@ -103,6 +104,10 @@ public:
 private:
 	DirectorySet *FirstSet() const;
 	DirectorySet *SetOf(const KeyIdentity &key) const;
+	DirectorySet *SecondSetOf(const KeyIdentity &key) const;
+	bool HasTagOf(const KeyIdentity &key) const;
+	bool InsertInto(DirectorySet *set, const KeyIdentity &key, const NameToStore &name,
+					const Victim *victim, Insertion *result);
 	bool Evict(DirectorySet *set, const Victim &victim);
 	WaitCounters *WaitsOf(const Place &place);
 

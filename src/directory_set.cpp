@@ -150,11 +150,19 @@ int DirectorySet::FindWay(const KeyIdentity &key, uint64_t *state) const
 	return -1;
 }
 
-bool DirectorySet::ReadByTag(uint32_t database, const KeyTag &tag, KeyRecord *out) const
+bool DirectorySet::IsFull() const
+{
+	bool full = true;
+
+	for (const std::atomic<uint16_t> &fingerprint : fingerprints)
+		full &= fingerprint.load(kRelaxed) != 0;
+	return full;
+}
+
+bool DirectorySet::ReadByTag(uint32_t database, const KeyTag &tag, bool found, KeyRecord *out) const
 {
 	const KeyIdentity key = {database, tag, 0};
 	KeyRecord record;
-	bool found = false;
 
 	for (uint32_t way = 0; way < kPlacesPerSet; way++)
 	{

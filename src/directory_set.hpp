@@ -145,11 +145,15 @@ struct alignas(64) DirectorySet
 	/* The key's place, or -1; the state it was seen in proves later that it is still the key's. */
 	int FindWay(const KeyIdentity &key, uint64_t *state) const;
 
+	/* No place is free; once true, it stays so. */
+	bool IsFull() const;
+
 	/* The key in a place, whole; false if there is none. */
 	bool Read(uint32_t way, KeyRecord *out) const;
 
-	/* The same for a key with this tag: of several the one granted last. */
-	bool ReadByTag(uint32_t database, const KeyTag &tag, KeyRecord *out) const;
+	/* The same for a key with this tag: of several the one granted last, also of those in out. */
+	bool ReadByTag(uint32_t database, const KeyTag &tag, bool found, KeyRecord *out) const;
+	bool HasTagOf(const KeyIdentity &key) const;
 
 	/* Asks for the memory that the next calls for this key will need. */
 	void Prefetch(const KeyIdentity &key) const;
@@ -163,7 +167,6 @@ struct alignas(64) DirectorySet
 	/* The rest is for the writer. */
 
 	int FindFreeWay(const KeyIdentity &key) const;
-	bool HasTagOf(const KeyIdentity &key) const;
 
 	/* Lets the hand go round until it finds a key that nobody took for a while. */
 	Victim ProposeVictim();

@@ -26,6 +26,14 @@ void RaiseFloat(std::atomic<uint32_t> &bits, double value)
 		;
 }
 
+/* A float of milliseconds, rounded to the microseconds that it came from. */
+double RoundedFloat(uint32_t bits)
+{
+	return static_cast<double>(
+			   static_cast<int64_t>(static_cast<double>(std::bit_cast<float>(bits)) * 1000 + 0.5)) /
+		   1000;
+}
+
 } // namespace
 
 uint32_t WaitBucket(uint64_t microseconds)
@@ -89,7 +97,7 @@ void WaitCounters::AddTo(KeyStatistics *out) const
 	mine.timed_out = timed_out.load(kRelaxed);
 	mine.deadlocked = deadlocked.load(kRelaxed);
 	mine.wait_us_total = wait_us_total.load(kRelaxed);
-	mine.wait_ms_max = std::bit_cast<float>(wait_ms_max.load(kRelaxed));
+	mine.wait_ms_max = RoundedFloat(wait_ms_max.load(kRelaxed));
 	for (uint32_t i = 0; i < kWaitBuckets; i++)
 		mine.histogram[i] = histogram[i].load(kRelaxed);
 	out->Add(mine);

@@ -117,6 +117,8 @@ ErrorData *clean_up_after_wait(const LOCKTAG &tag, LOCKMODE mode, bool session, 
 	ErrorData *error = CopyErrorData();
 
 	FlushErrorState();
+	if (error->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED)
+		record_deadlock(error);
 	if (subtransaction)
 		RollbackAndReleaseCurrentSubTransaction();
 	return error;
@@ -189,8 +191,6 @@ bool wait_for_lock(LockRequest &request, Scope scope, int limit_ms, bool subtran
 		NoteGrant(request, scope, true);
 		return true;
 	}
-	if (error->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED)
-		record_deadlock(error);
 	if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
 		ReThrowError(error);
 	FreeErrorData(error);

@@ -19,6 +19,7 @@ PGDLLEXPORT void _PG_init(void);
 void _PG_init(void)
 {
 	cs::define_settings();
+	/* The server calls the last one first: a deadlock is looked at before the notes are dropped. */
 	cs::watch_transactions();
 	cs::watch_waits();
 	cs::watch_deadlocks();

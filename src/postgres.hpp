@@ -58,6 +58,11 @@ extern "C" {
 #if PG_VERSION_NUM >= 170000
 #include "storage/dsm_registry.h"
 #endif
+
+#if PG_VERSION_NUM >= 150000
+/* From utils/pgstat_internal.h, which is more than we want. */
+extern PgStat_StatDBEntry *pgstat_prep_database_pending(Oid database);
+#endif
 }
 
 #if PG_VERSION_NUM < 140000
@@ -117,6 +122,27 @@ inline void forget_backend_status_snapshot()
 #else
 	pgstat_clear_snapshot();
 #endif
+}
+
+/*
+ * Deadlocks of this session that the statistics of the server do not have yet:
+ * every deadlock error adds one at once, and it is taken away between
+ * transactions. Always 0 with track_counts off, and before PG 15.
+ */
+inline int64 deadlocks_not_yet_reported()
+{
+#if PG_VERSION_NUM >= 150000
+	const auto count = [](const auto &entry) {
+		if constexpr (requires { entry.n_deadlocks; })
+			return entry.n_deadlocks;
+		else
+			return entry.deadlocks; /* its name since PG 16 */
+	};
+
+	if (pgstat_track_counts)
+		return count(*pgstat_prep_database_pending(MyDatabaseId));
+#endif
+	return 0;
 }
 
 /* PG 15 wants shared memory to be requested in a hook of its own. */
