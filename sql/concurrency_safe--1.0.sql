@@ -366,6 +366,9 @@ COMMENT ON COLUMN cs_deadlocks.detail IS
 'who waited for what, and what each session was doing; only for those who may see all of them';
 COMMENT ON COLUMN cs_deadlocks.query IS 'query of the victim';
 
+-- Everybody may look; the functions decide what they show to whom.
+GRANT SELECT ON cs_locks, cs_stat_keys, cs_stat, cs_deadlocks TO PUBLIC;
+
 CREATE FUNCTION cs_wait_graph(
     OUT pid integer,
     OUT blocked_by integer,

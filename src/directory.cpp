@@ -101,7 +101,7 @@ bool Directory::Evict(DirectorySet *set, const Victim &victim)
 	PlaceFront &front = set->fronts[victim.way];
 	uint64_t state = victim.state;
 
-	if (!front.state.compare_exchange_strong(state, NextState(state), kRelaxed))
+	if (!front.state.compare_exchange_strong(state, NextState(state), std::memory_order_acq_rel))
 		return false;
 	std::atomic_thread_fence(kRelease);
 	other_acquired.fetch_add(GrantsOf(state), kRelaxed);
@@ -184,9 +184,9 @@ bool Directory::CountGrant(const Place &place, Taker taker, int64_t now)
 		if (VersionOf(state) != place.version)
 			return false;
 	} while (GrantsOf(state) < kMostGrants &&
-			 !front.state.compare_exchange_weak(state, state + 1, kRelaxed));
+			 !front.state.compare_exchange_weak(state, state + 1, std::memory_order_acq_rel));
 	front.last_acquired.store(now, kRelaxed);
-	front.taker.store(taker.session ? -taker.pid : taker.pid, kRelaxed);
+	place.set->SetTaker(place.way, taker);
 	place.set->Use(place.way);
 	return true;
 }

@@ -66,9 +66,9 @@ uint16_t Fingerprint(const KeyIdentity &key)
 
 Taker TakerOf(const PlaceFront &front)
 {
-	const int32_t taker = front.taker.load(kRelaxed);
+	const uint32_t taker = front.taker.load(kRelaxed);
 
-	return {taker < 0 ? -taker : taker, taker < 0};
+	return {static_cast<int32_t>(taker >> 2), static_cast<GrantScope>(taker & 3)};
 }
 
 bool SharesTag(const KeyIdentity &a, const KeyIdentity &b)
@@ -102,6 +102,16 @@ void DirectorySet::Use(uint32_t way)
 	/* Not exact among several who do it at a time, and it need not be. */
 	if (now < kMaxUsage)
 		usage[way].store(static_cast<uint8_t>(now + 1), kRelaxed);
+}
+
+void DirectorySet::SetTaker(uint32_t way, Taker taker)
+{
+	const Taker former = TakerOf(fronts[way]);
+
+	if (former.pid == taker.pid && former.scope != taker.scope)
+		taker.scope = GrantScope::kMixed;
+	fronts[way].taker.store(
+		static_cast<uint32_t>(taker.pid) << 2 | static_cast<uint32_t>(taker.scope), kRelaxed);
 }
 
 bool DirectorySet::MakeWaits(uint32_t way)

@@ -30,11 +30,19 @@ struct KeyIdentity
 	uint64_t rest;
 };
 
+/* How a key was granted; mixed if it was granted to the same session in both ways. */
+enum class GrantScope : uint8_t
+{
+	kTransaction,
+	kSession,
+	kMixed
+};
+
 /* Who was granted the key last, and how. */
 struct Taker
 {
 	int32_t pid;
-	bool session; /* in session scope */
+	GrantScope scope;
 };
 
 /* The name of a key as it is handed in. */
@@ -106,7 +114,7 @@ struct alignas(64) PlaceFront
 	std::atomic<int64_t> last_acquired;
 	std::atomic<uint32_t> database;
 	std::atomic<uint32_t> name_size;
-	std::atomic<int32_t> taker; /* pid, negative in session scope */
+	std::atomic<uint32_t> taker; /* pid and, in the last two bits, scope */
 	std::atomic<uint8_t> encoding;
 	std::atomic<bool> has_waits; /* else what the back counts is not yet anything */
 	std::atomic<uint64_t> name[2];
@@ -160,6 +168,8 @@ struct alignas(64) DirectorySet
 
 	/* Somebody takes the key, or waits for it: it is worth keeping. */
 	void Use(uint32_t way);
+
+	void SetTaker(uint32_t way, Taker taker);
 
 	/* Few keys are ever waited for: their counters become memory when they are. False if busy. */
 	bool MakeWaits(uint32_t way);

@@ -70,13 +70,17 @@ size_t WriteEscape(unsigned char c, char *out)
 size_t EscapeKey(const char *bytes, size_t size, Encoding encoding,
 				 char (&out)[kMaxEscapedKeyBytes])
 {
+	/* Bytes from 0x80 to below this one are escaped by themselves. */
+	const unsigned first_kept = encoding == Encoding::kForeign   ? 0x100
+								: encoding == Encoding::kIso8859 ? 0xa0
+																 : 0x80;
 	size_t length = 0;
 
 	for (size_t i = 0; i < size; i++)
 	{
 		const auto c = static_cast<unsigned char>(bytes[i]);
 
-		if (c < 0x20 || c == 0x7f || (encoding == Encoding::kForeign && c >= 0x80))
+		if (c < 0x20 || c == 0x7f || (c >= 0x80 && c < first_kept))
 			length += WriteEscape(c, out + length);
 		else if (encoding == Encoding::kUtf8 && c == 0xc2 && i + 1 < size &&
 				 static_cast<unsigned char>(bytes[i + 1]) < 0xa0)

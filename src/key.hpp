@@ -79,9 +79,10 @@ inline constexpr size_t kMaxEscapedKeyBytes = 4 * kMaxKeyBytes + 1;
 /* What the bytes beyond ASCII mean. */
 enum class Encoding
 {
-	kUtf8,   /* the two-byte control characters U+0080 to U+009F are known */
-	kOther,  /* any other of the reader's own */
-	kForeign /* not the reader's: they are escaped as well */
+	kUtf8,    /* the two-byte control characters U+0080 to U+009F are known */
+	kIso8859, /* one byte a character, control characters 0x80 to 0x9f */
+	kOther,   /* any other of the reader's own */
+	kForeign  /* not the reader's: they are escaped as well */
 };
 
 /*

@@ -1,6 +1,7 @@
 /*
  * key_statistics.cpp - counting waits. No PostgreSQL here.
  */
+#include <algorithm>
 #include <bit>
 
 #include "key_statistics.hpp"
@@ -97,7 +98,9 @@ void WaitCounters::AddTo(KeyStatistics *out) const
 	mine.timed_out = timed_out.load(kRelaxed);
 	mine.deadlocked = deadlocked.load(kRelaxed);
 	mine.wait_us_total = wait_us_total.load(kRelaxed);
-	mine.wait_ms_max = RoundedFloat(wait_ms_max.load(kRelaxed));
+	/* A float of some hours is coarser than the sum. */
+	mine.wait_ms_max = std::min(RoundedFloat(wait_ms_max.load(kRelaxed)),
+								static_cast<double>(mine.wait_us_total) / 1000);
 	for (uint32_t i = 0; i < kWaitBuckets; i++)
 		mine.histogram[i] = histogram[i].load(kRelaxed);
 	out->Add(mine);

@@ -94,16 +94,19 @@ const char *scope_of(const Party &party, const KeyRecord *record)
 																  : Scope::kTransaction);
 	if (party.session != nullptr && party.session->active && party.session->transaction_start == 0)
 		return ScopeName(Scope::kSession);
-	if (record != nullptr && record->taker.pid == party.pid)
-		return ScopeName(record->taker.session ? Scope::kSession : Scope::kTransaction);
-	return nullptr;
+	if (record == nullptr || record->taker.pid != party.pid ||
+		record->taker.scope == GrantScope::kMixed)
+		return nullptr;
+	return ScopeName(record->taker.scope == GrantScope::kSession ? Scope::kSession
+																 : Scope::kTransaction);
 }
 
 void set_session(LockRow &row, const Session &session)
 {
 	if (!OidIsValid(session.role) || !may_see_activity_of(session.role))
 		return;
-	row.Set(kColumnRole, NameGetDatum(&session.role_name));
+	if (NameStr(session.role_name)[0] != '\0') /* else it was dropped */
+		row.Set(kColumnRole, NameGetDatum(&session.role_name));
 	row.Set(kColumnApplication, CStringGetTextDatum(session.application));
 }
 

@@ -50,7 +50,7 @@ bool IsInUse(const Victim &victim)
 {
 	const LOCKTAG tag = LockTag(victim.key.tag, victim.key.database);
 
-	if (victim.taker.pid == MyProcPid && !victim.taker.session &&
+	if (victim.taker.pid == MyProcPid && victim.taker.scope == GrantScope::kTransaction &&
 		victim.last_acquired > GetCurrentTransactionStartTimestamp() - USECS_PER_SEC / 100)
 		return true;
 	return LockWaiterCount(&tag) > 0;
@@ -106,7 +106,8 @@ void end_of_transaction(XactEvent event, [[maybe_unused]] void *arg)
 
 void CountGrantInDirectory(const Key &key, Scope scope)
 {
-	const Taker taker = {MyProcPid, scope == Scope::kSession};
+	const Taker taker = {MyProcPid, scope == Scope::kSession ? GrantScope::kSession
+															 : GrantScope::kTransaction};
 	const TimestampTz now = RecentTimestamp();
 
 	/* A place may be lost as soon as it was found: its key is not in use by then. */
