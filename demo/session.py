@@ -32,12 +32,13 @@ class Session:
     """One connection, with BEGIN and COMMIT where the reader sees them.
 
     The environment (PGHOST, PGDATABASE, ...) says where to connect.  Tables
-    are found in `schema`, the extension's functions in public.
+    are found in `schema`, the extension's functions in public.  `parameters`
+    of the connection (user=...) go before the environment.
     """
 
-    def __init__(self, schema: str) -> None:
+    def __init__(self, schema: str, **parameters: str) -> None:
         self.connection = psycopg2.connect(
-            "", options=f"-c search_path={schema},public"
+            "", options=f"-c search_path={schema},public", **parameters
         )
         self.connection.autocommit = True  # no BEGIN behind our back
         self.cursor = self.connection.cursor()

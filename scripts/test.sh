@@ -31,6 +31,7 @@ environment:
   PG_CONFIG      the pg_config of the PostgreSQL to use
   CS_RUN_USER    for root: the user who builds and runs the servers (nobody)
   CS_RACE_CALLS  calls in the test of the race between grant and timeout (100000)
+  CS_KILLS       kills of a backend in the test of names after crashes (10)
   PROVE_TESTS    the files to run in the tap suite (test/t/*.pl)
 
 exit status: 0 if every test passed and every suite ran at least one, else 1;
@@ -96,14 +97,31 @@ run_suite_command() {
 #
 # Each writes $log and returns the status of its command.
 
+# Each test/unit/*_test.cpp is a program of its own, linked with the sources that
+# know nothing of PostgreSQL; all of them run even if one fails.
 run_unit() {
     # shellcheck disable=SC2016 # expanded by the inner shell
     run_suite_command bash -ec '
-        cd "$1"
-        ${CXX:-g++} -std=c++20 -g -O1 -Wall -Wextra -Wshadow -Wconversion -Werror \
-            -fsanitize=address,undefined -fno-sanitize-recover=all \
-            -Isrc -o test/unit/key_test test/unit/key_test.cpp src/key.cpp
-        ASAN_OPTIONS=detect_leaks=0 test/unit/key_test' bash "$SOURCE_DIR"
+        sources=(key key_statistics directory_set directory deadlock_text)
+        compiler=(${CXX:-g++} -std=c++20 -g -O1 -Wall -Wextra -Wshadow -Wconversion -Werror
+            -fsanitize=address,undefined -fno-sanitize-recover=all -pthread)
+        mkdir "$1/unit"
+        cd "$1/unit"
+        files=("${sources[@]/#/../src/}")
+        printf "%s\0" "${files[@]/%/.cpp}" ../test/unit/*_test.cpp |
+            xargs -0 -n 1 -P "$(nproc)" "${compiler[@]}" -I../src -c
+        failed=()
+        for object in *_test.o; do
+            test=${object%.o}
+            "${compiler[@]}" -o "$test" "$object" "${sources[@]/%/.o}"
+            ASAN_OPTIONS=detect_leaks=0 "./$test" >"$test.log" 2>&1 || failed+=("$test.log")
+            cat "$test.log"
+        done
+        ((${#failed[@]} == 0)) || {
+            echo "# all but what passed, once more:"
+            grep -v "^ok " "${failed[@]}" /dev/null
+            exit 1
+        }' bash "$SOURCE_DIR"
 }
 
 # installcheck SUITE_VARIABLE... : one of the suites of "make installcheck".

@@ -369,101 +369,6 @@ COMMENT ON COLUMN cs_deadlocks.query IS 'query of the victim';
 -- Everybody may look; the functions decide what they show to whom.
 GRANT SELECT ON cs_locks, cs_stat_keys, cs_stat, cs_deadlocks TO PUBLIC;
 
-CREATE FUNCTION cs_wait_graph(
-    OUT pid integer,
-    OUT blocked_by integer,
-    OUT locktype text,
-    OUT key text,
-    OUT mode text,
-    OUT blocked_by_mode text,
-    OUT waiting_for interval,
-    OUT role name,
-    OUT application_name text,
-    OUT query text,
-    OUT blocked_by_role name,
-    OUT blocked_by_application_name text,
-    OUT blocked_by_query text
-) RETURNS SETOF record
-LANGUAGE sql VOLATILE PARALLEL UNSAFE
-ROWS 100
-BEGIN ATOMIC
-    WITH key_locks AS MATERIALIZED (
-        SELECT * FROM cs_locks()
-    ), waits AS MATERIALIZED (
-        SELECT l.*, pg_catalog.pg_blocking_pids(l.pid) AS blockers
-        FROM pg_catalog.pg_locks AS l
-        WHERE NOT l.granted
-    )
-    SELECT w.pid, b.pid, w.locktype, k.key, coalesce(k.mode, w.mode), h.mode,
-           pg_catalog.clock_timestamp() - w.waitstart,
-           wa.usename, wa.application_name, wa.query,
-           ba.usename, ba.application_name, ba.query
-    FROM waits AS w
-    CROSS JOIN LATERAL (SELECT DISTINCT u.pid FROM pg_catalog.unnest(w.blockers) AS u (pid)) AS b
-    LEFT JOIN key_locks AS k ON k.pid = w.pid AND NOT k.granted
-    LEFT JOIN LATERAL (
-        SELECT string_agg(kh.mode, ', ' ORDER BY kh.mode) AS mode
-        FROM key_locks AS kh
-        WHERE kh.granted AND coalesce(kh.pid, 0) = b.pid
-          AND (kh.database, kh.classid, kh.objid, kh.objsubid)
-            = (k.database, k.classid, k.objid, k.objsubid)) AS h ON true
-    LEFT JOIN pg_catalog.pg_stat_activity AS wa ON wa.pid = w.pid
-    LEFT JOIN pg_catalog.pg_stat_activity AS ba ON ba.pid = b.pid
-    ORDER BY w.waitstart, w.pid, b.pid;
-END;
-
-COMMENT ON FUNCTION cs_wait_graph() IS
-'which session waits for which other one, for a key or for any other lock; blocked_by 0 is a prepared transaction';
-
-CREATE FUNCTION cs_wait_graph_dot()
-RETURNS text
-LANGUAGE sql VOLATILE PARALLEL UNSAFE
-BEGIN ATOMIC
-    WITH edges AS MATERIALIZED (
-        SELECT * FROM cs_wait_graph()
-    ), nodes AS (
-        SELECT e.pid, e.role, e.application_name FROM edges AS e
-        UNION
-        SELECT e.blocked_by, e.blocked_by_role, e.blocked_by_application_name FROM edges AS e
-    ), lines AS (
-        SELECT 1 AS part, n.pid AS a, 0 AS b,
-               CASE WHEN n.pid = 0 THEN 'prepared transaction'
-                    ELSE concat_ws(E'\n', n.pid, n.role, nullif(n.application_name, '')) END AS label
-        FROM nodes AS n
-        UNION ALL
-        SELECT 2, e.pid, e.blocked_by,
-               concat_ws(E'\n', coalesce(e.key, e.locktype), e.mode,
-                         round(extract(epoch FROM e.waiting_for) * 1000) || ' ms')
-        FROM edges AS e
-    ), escaped AS (
-        SELECT l.part, l.a, l.b,
-               replace(replace(replace(l.label, '\', '\\'), '"', '\"'), E'\n', '\n') AS label
-        FROM lines AS l
-    )
-    SELECT concat_ws(E'\n', 'digraph waits {', '    rankdir=LR;', '    node [shape=box];',
-           string_agg(CASE e.part WHEN 1 THEN format('    p%s [label="%s"];', e.a, e.label)
-                      ELSE format('    p%s -> p%s [label="%s"];', e.a, e.b, e.label) END,
-                      E'\n' ORDER BY e.part, e.a, e.b), '}')
-    FROM escaped AS e;
-END;
-
-COMMENT ON FUNCTION cs_wait_graph_dot() IS
-'the rows of cs_wait_graph() as a graph in the DOT language of Graphviz';
-
-CREATE FUNCTION cs_cancel_holders(key text)
-RETURNS integer
-LANGUAGE sql VOLATILE PARALLEL UNSAFE
-BEGIN ATOMIC
-    SELECT pg_catalog.count(*)::integer
-    FROM (SELECT DISTINCT h.pid
-          FROM cs_holders(cs_cancel_holders.key) AS h
-          WHERE h.granted AND h.pid <> pg_catalog.pg_backend_pid()) AS holders
-    WHERE pg_catalog.pg_cancel_backend(holders.pid);
-END;
-
-COMMENT ON FUNCTION cs_cancel_holders(text) IS
-'cancels the current queries of the other sessions that hold the key, with the rights of pg_cancel_backend, and returns their number';
-
 -- Working under a lock --------------------------------------------------------
 
 CREATE PROCEDURE cs_transfer(
@@ -482,3 +387,138 @@ AS 'MODULE_PATHNAME', 'cs_transfer';
 
 COMMENT ON PROCEDURE cs_transfer(regclass, text, text, numeric, integer, name, name, numeric, numeric) IS
 'moves an amount from one account to another: locks both keys, then both rows, checks, and updates both with one statement';
+
+-- Seeing, in SQL --------------------------------------------------------------
+--
+-- These have bodies that are resolved now, for good. Every function and operator
+-- is qualified: whoever may create one in this schema could offer a better match.
+-- The functions of the extension itself need not be, there is only one of each.
+
+CREATE FUNCTION cs_wait_graph(
+    OUT pid integer,
+    OUT blocked_by integer,
+    OUT locktype text,
+    OUT key text,
+    OUT mode text,
+    OUT blocked_by_mode text,
+    OUT waiting_for interval,
+    OUT role name,
+    OUT application_name text,
+    OUT query text,
+    OUT blocked_by_role name,
+    OUT blocked_by_application_name text,
+    OUT blocked_by_query text
+) RETURNS SETOF record
+LANGUAGE sql VOLATILE PARALLEL UNSAFE
+ROWS 100
+BEGIN ATOMIC
+    WITH waits AS MATERIALIZED (
+        SELECT l.pid, b.pid AS blocked_by, l.locktype, l.mode, l.waitstart,
+               l.classid, l.objid, l.objsubid
+        FROM pg_catalog.pg_locks AS l
+        CROSS JOIN LATERAL (
+            SELECT DISTINCT u.pid
+            FROM pg_catalog.unnest(pg_catalog.pg_blocking_pids(l.pid)) AS u (pid)) AS b
+        WHERE NOT l.granted
+    ), key_locks AS MATERIALIZED (
+        SELECT * FROM cs_locks()
+    ), holders AS MATERIALIZED (
+        SELECT h.database, h.classid, h.objid, h.objsubid, coalesce(h.pid, 0) AS pid,
+               pg_catalog.string_agg(h.mode, ', ' ORDER BY h.mode) AS mode
+        FROM key_locks AS h
+        WHERE h.granted
+          AND (h.database, h.classid, h.objid, h.objsubid) OPERATOR(pg_catalog.=) ANY (
+              SELECT k.database, k.classid, k.objid, k.objsubid FROM key_locks AS k WHERE NOT k.granted)
+        GROUP BY h.database, h.classid, h.objid, h.objsubid, h.pid
+    ), activity AS MATERIALIZED (
+        SELECT a.pid,
+               CASE WHEN r.may_see THEN a.usename END AS role,
+               CASE WHEN r.may_see THEN a.application_name END AS application_name,
+               CASE WHEN r.may_see THEN a.query END AS query
+        FROM pg_catalog.pg_stat_activity AS a
+        CROSS JOIN LATERAL (
+            SELECT pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE')
+                OR pg_catalog.pg_has_role(a.usesysid, 'USAGE') AS may_see) AS r
+    )
+    SELECT w.pid, w.blocked_by, w.locktype, k.key, coalesce(k.mode, w.mode), h.mode,
+           pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) w.waitstart,
+           wa.role, wa.application_name, wa.query,
+           ba.role, ba.application_name, ba.query
+    FROM waits AS w
+    LEFT JOIN key_locks AS k
+        ON NOT k.granted
+       AND (k.pid, k.classid, k.objid, k.objsubid)
+           OPERATOR(pg_catalog.=) (w.pid, w.classid, w.objid, w.objsubid::integer)
+    LEFT JOIN holders AS h
+        ON (h.pid, h.database, h.classid, h.objid, h.objsubid)
+           OPERATOR(pg_catalog.=) (w.blocked_by, k.database, k.classid, k.objid, k.objsubid)
+    LEFT JOIN activity AS wa ON wa.pid OPERATOR(pg_catalog.=) w.pid
+    LEFT JOIN activity AS ba ON ba.pid OPERATOR(pg_catalog.=) w.blocked_by
+    ORDER BY w.waitstart, w.pid, w.blocked_by;
+END;
+
+COMMENT ON FUNCTION cs_wait_graph() IS
+'which session waits for which other one, for a key or for any other lock; blocked_by 0 is a prepared transaction; what a session does only for those who may see it in full in pg_stat_activity';
+
+CREATE FUNCTION cs_wait_graph_dot()
+RETURNS text
+LANGUAGE sql VOLATILE PARALLEL UNSAFE
+BEGIN ATOMIC
+    WITH graph AS MATERIALIZED (
+        SELECT * FROM cs_wait_graph()
+    ), edges AS (
+        -- Who waits for a key behind its holder and others who wait is drawn behind the holder alone.
+        SELECT g.*
+        FROM graph AS g
+        WHERE g.blocked_by_mode IS NOT NULL
+           OR NOT EXISTS (
+               SELECT FROM graph AS o
+               WHERE o.pid OPERATOR(pg_catalog.=) g.pid AND o.blocked_by_mode IS NOT NULL)
+    ), nodes AS (
+        SELECT e.pid, e.role, e.application_name FROM edges AS e
+        UNION
+        SELECT e.blocked_by, e.blocked_by_role, e.blocked_by_application_name FROM edges AS e
+    ), lines AS (
+        SELECT true AS is_node, n.pid AS a, 0 AS b,
+               CASE WHEN n.pid OPERATOR(pg_catalog.=) 0 THEN 'prepared transaction'
+                    ELSE pg_catalog.concat_ws(E'\n', n.pid, n.role,
+                        CASE WHEN n.application_name OPERATOR(pg_catalog.<>) '' THEN n.application_name END)
+               END AS label
+        FROM nodes AS n
+        UNION ALL
+        SELECT false, e.pid, e.blocked_by,
+               pg_catalog.concat_ws(E'\n', coalesce(e.key, e.locktype), e.mode,
+                   pg_catalog.concat(pg_catalog.round(
+                       extract(epoch FROM e.waiting_for) OPERATOR(pg_catalog.*) 1000::numeric), ' ms'))
+        FROM edges AS e
+    ), escaped AS (
+        SELECT l.is_node, l.a, l.b,
+               pg_catalog.replace(pg_catalog.replace(pg_catalog.replace(
+                   l.label, E'\\', E'\\\\'), '"', E'\\"'), E'\n', E'\\n') AS label
+        FROM lines AS l
+    )
+    SELECT pg_catalog.concat_ws(E'\n', 'digraph waits {', '    rankdir=LR;',
+        '    node [shape=box, fontname="Helvetica"];', '    edge [fontname="Helvetica"];',
+        pg_catalog.string_agg(
+            CASE WHEN e.is_node THEN pg_catalog.format('    p%s [label="%s"];', e.a, e.label)
+                 ELSE pg_catalog.format('    p%s -> p%s [label="%s"];', e.a, e.b, e.label) END,
+            E'\n' ORDER BY e.is_node DESC, e.a, e.b), '}')
+    FROM escaped AS e;
+END;
+
+COMMENT ON FUNCTION cs_wait_graph_dot() IS
+'the rows of cs_wait_graph() as a graph in the DOT language of Graphviz; edges to others who wait for the same key only where there is no edge to a holder';
+
+CREATE FUNCTION cs_cancel_holders(key text)
+RETURNS integer
+LANGUAGE sql VOLATILE PARALLEL UNSAFE
+BEGIN ATOMIC
+    SELECT pg_catalog.count(*)::integer
+    FROM (SELECT DISTINCT h.pid
+          FROM cs_holders(cs_cancel_holders.key) AS h
+          WHERE h.granted AND h.pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid()) AS holders
+    WHERE pg_catalog.pg_cancel_backend(holders.pid);
+END;
+
+COMMENT ON FUNCTION cs_cancel_holders(text) IS
+'cancels the current queries of the other sessions that hold the key, with the rights of pg_cancel_backend, and returns their number; an idle session has no query, and keeps the key';

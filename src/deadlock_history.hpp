@@ -13,19 +13,28 @@
  *   victim at that moment wait for keys of it, these were a part.
  *
  * What remains unseen: an error that is not logged, with the key somewhere else
- * in the cycle, or with others that wait for rows of the victim, too.
+ * in the cycle, or with others that wait for rows of the victim, too, or before
+ * PostgreSQL 15, or with track_counts off; and a victim that never loaded this
+ * library, where it is not preloaded.
+ *
+ * Nothing here raises an error.
  */
 #pragma once
 
+#include "key.hpp"
 #include "postgres.hpp"
 
 namespace cs {
 
 /*
- * A wait for a key ended in this error. Writes the names of the keys into the
- * detail that only the server's log shows.
+ * A wait for the key ended in this error, which is no longer on the server's
+ * stack of errors. Writes the names of the keys into the detail that only the
+ * server's log shows.
  */
-void record_deadlock(ErrorData *error);
+void RecordDeadlock(ErrorData *error, const Key &key);
+
+/* Before keys are locked: what happened so far is nobody's deadlock any more. */
+void PrepareDeadlockHistory();
 
 /* Watches the log and rollbacks; called once, when the library is loaded. */
 void watch_deadlocks();

@@ -20,7 +20,7 @@ DeadlockRing *DeadlockRing::Create(void *memory, int capacity)
 	return ring;
 }
 
-void DeadlockRing::Register()
+void DeadlockRing::register_lock()
 {
 	LWLockRegisterTranche(lock.tranche, "ConcurrencySafeDeadlocks");
 }
@@ -34,17 +34,25 @@ void DeadlockRing::Add(const Deadlock &deadlock)
 	LWLockRelease(&lock);
 }
 
-int DeadlockRing::Copy(Deadlock *out, int most)
+uint64 DeadlockRing::Count()
 {
-	int copied = 0;
-
-	if (capacity == 0)
-		return 0;
 	LWLockAcquire(&lock, LW_SHARED);
-	for (uint64 i = recorded; i > 0 && copied < Min(most, capacity); i--)
-		out[copied++] = entries[(i - 1) % static_cast<uint64>(capacity)];
+	const uint64 count = recorded;
+
 	LWLockRelease(&lock);
-	return copied;
+	return count;
+}
+
+bool DeadlockRing::Get(uint64 number, Deadlock *out)
+{
+	LWLockAcquire(&lock, LW_SHARED);
+	const bool there =
+		number > 0 && number <= recorded && recorded - number < static_cast<uint64>(capacity);
+
+	if (there)
+		*out = entries[(number - 1) % static_cast<uint64>(capacity)];
+	LWLockRelease(&lock);
+	return there;
 }
 
 } // namespace cs

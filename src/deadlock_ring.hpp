@@ -43,17 +43,15 @@ public:
 	static DeadlockRing *Create(void *memory, int capacity);
 
 	/* Gives the lock its name; once in every process. */
-	void Register();
+	void register_lock();
 
 	void Add(const Deadlock &deadlock);
 
-	/* Copies the deadlocks that are there, the last one first; returns their number. */
-	int Copy(Deadlock *out, int most);
+	/* How many there have been; they are numbered from 1. */
+	uint64 Count();
 
-	int Capacity() const
-	{
-		return capacity;
-	}
+	/* The deadlock of that number; false if it is no longer there. */
+	bool Get(uint64 number, Deadlock *out);
 
 private:
 	LWLock lock;

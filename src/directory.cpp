@@ -21,6 +21,9 @@ constexpr auto kRelease = std::memory_order_release;
 constexpr size_t kSetsOffset =
 	(sizeof(Directory) + alignof(DirectorySet) - 1) / alignof(DirectorySet) * alignof(DirectorySet);
 
+/* Places to look at before the caller is asked whether to go on. */
+constexpr uint32_t kPlacesBetween = 4096;
+
 uint32_t SetsFor(uint32_t entries)
 {
 	return (entries + kPlacesPerSet - 1) / kPlacesPerSet;
@@ -122,16 +125,17 @@ bool Directory::HasTagOf(const KeyIdentity &key) const
 }
 
 /*
- * Finds or enters the key in that set; false if there is no place, or no end to
- * the waiting. Where a key may be evicted, a victim is handed in, or proposed.
+ * Finds or enters the key in that set. Where a key may be evicted, a victim is
+ * handed in, or proposed.
  */
-bool Directory::InsertInto(DirectorySet *set, const KeyIdentity &key, const NameToStore &name,
-						   const Victim *victim, Insertion *result)
+Directory::Room Directory::InsertInto(DirectorySet *set, const KeyIdentity &key,
+									  const NameToStore &name, const Victim *victim,
+									  Insertion *result)
 {
 	uint64_t state = 0;
 
 	if (!set->Lock())
-		return false;
+		return Room::kBusy;
 
 	int way = set->FindWay(key, &state);
 
@@ -152,7 +156,7 @@ bool Directory::InsertInto(DirectorySet *set, const KeyIdentity &key, const Name
 	else if (victim != nullptr)
 		result->victim = set->ProposeVictim();
 	set->Unlock();
-	return way >= 0;
+	return way >= 0 ? Room::kFound : Room::kFull;
 }
 
 Directory::Insertion Directory::Insert(const KeyIdentity &key, const NameToStore &name,
@@ -160,7 +164,7 @@ Directory::Insertion Directory::Insert(const KeyIdentity &key, const NameToStore
 {
 	Insertion result = {};
 
-	if (!InsertInto(SetOf(key), key, name, nullptr, &result) && SetOf(key)->IsFull())
+	if (InsertInto(SetOf(key), key, name, nullptr, &result) == Room::kFull)
 		InsertInto(SecondSetOf(key), key, name, &victim, &result);
 	if (result.collided)
 		collisions.fetch_add(1, kRelaxed);
@@ -194,11 +198,13 @@ bool Directory::CountGrant(const Place &place, Taker taker, int64_t now)
 /* The counters of a place about to be counted in; none if it was rewritten. */
 WaitCounters *Directory::WaitsOf(const Place &place)
 {
-	if (!place || !place.set->MakeWaits(place.way))
+	if (!place)
 	{
 		unnamed.fetch_add(1, kRelaxed);
 		return &other_waits;
 	}
+	if (!place.set->MakeWaits(place.way))
+		return &other_waits;
 	place.set->Use(place.way);
 	if (VersionOf(place.set->fronts[place.way].state.load(kAcquire)) != place.version)
 		return nullptr;
@@ -238,17 +244,20 @@ bool Directory::Read(uint32_t index, KeyRecord *out) const
 	return FirstSet()[index / kPlacesPerSet].Read(index % kPlacesPerSet, out);
 }
 
-DirectoryTotals Directory::Totals() const
+DirectoryTotals Directory::Totals(void (*between)()) const
 {
 	DirectoryTotals totals = {};
 	KeyRecord record;
 
 	for (uint32_t i = 0; i < Entries(); i++)
-		if (Read(i, &record))
-		{
-			totals.used++;
-			totals.statistics.Add(record.statistics);
-		}
+	{
+		if (i % kPlacesBetween == 0)
+			between();
+		if (!Read(i, &record))
+			continue;
+		totals.used++;
+		totals.statistics.Add(record.statistics);
+	}
 	totals.statistics.acquired += other_acquired.load(kRelaxed);
 	other_waits.AddTo(&totals.statistics);
 	totals.evicted = evicted.load(kRelaxed);
@@ -257,10 +266,13 @@ DirectoryTotals Directory::Totals() const
 	return totals;
 }
 
-void Directory::ResetStatistics()
+void Directory::ResetStatistics(void (*between)())
 {
 	for (uint32_t i = 0; i < Entries(); i++)
 	{
+		if (i % kPlacesBetween == 0)
+			between();
+
 		DirectorySet &set = FirstSet()[i / kPlacesPerSet];
 		PlaceFront &front = set.fronts[i % kPlacesPerSet];
 

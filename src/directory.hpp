@@ -17,9 +17,11 @@
  * state: a version, odd while the place is rewritten, and the number of
  * grants. A grant is counted by a compare-and-swap on this word, so it cannot
  * land on another key; a reader that sees the same even version before and
- * after has read one key's name whole. Only who enters a new key takes the
- * set's writer flag, for some dozens of instructions, and gives up after a
- * while: a process stopped in there costs names, not progress.
+ * after has read one key's name whole. A wait is counted in several words, and
+ * can be counted for another key only if the place changes hands between two
+ * of them. Only who enters a new key, or waits for a key as the first one,
+ * takes the set's writer flag, for some dozens of instructions, and gives up
+ * after a while: a process stopped in there costs names, not progress.
  */
 #pragma once
 
@@ -96,17 +98,24 @@ public:
 	/* The key in place number `index` of Entries(); false if there is none. */
 	bool Read(uint32_t index, KeyRecord *out) const;
 
-	DirectoryTotals Totals() const;
+	/* Both of these take a while; they call `between` now and then. */
+	DirectoryTotals Totals(void (*between)() = [] {}) const;
 
 	/* All counts to zero; the names stay. */
-	void ResetStatistics();
+	void ResetStatistics(void (*between)() = [] {});
 
 private:
 	DirectorySet *FirstSet() const;
 	DirectorySet *SetOf(const KeyIdentity &key) const;
 	DirectorySet *SecondSetOf(const KeyIdentity &key) const;
 	bool HasTagOf(const KeyIdentity &key) const;
-	bool InsertInto(DirectorySet *set, const KeyIdentity &key, const NameToStore &name,
+	enum class Room
+	{
+		kFound,
+		kFull,
+		kBusy /* somebody is stopped in there */
+	};
+	Room InsertInto(DirectorySet *set, const KeyIdentity &key, const NameToStore &name,
 					const Victim *victim, Insertion *result);
 	bool Evict(DirectorySet *set, const Victim &victim);
 	WaitCounters *WaitsOf(const Place &place);

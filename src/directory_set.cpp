@@ -207,8 +207,13 @@ int DirectorySet::FindFreeWay(const KeyIdentity &key) const
 bool DirectorySet::HasTagOf(const KeyIdentity &key) const
 {
 	for (uint32_t way = 0; way < kPlacesPerSet; way++)
-		if (fingerprints[way].load(kRelaxed) == Fingerprint(key) && SharesTag(Identity(way), key))
+	{
+		const KeyIdentity other = Identity(way);
+
+		if (fingerprints[way].load(kRelaxed) == Fingerprint(key) && SharesTag(other, key) &&
+			other.rest != key.rest)
 			return true;
+	}
 	return false;
 }
 

@@ -161,6 +161,8 @@ struct alignas(64) DirectorySet
 
 	/* The same for a key with this tag: of several the one granted last, also of those in out. */
 	bool ReadByTag(uint32_t database, const KeyTag &tag, bool found, KeyRecord *out) const;
+
+	/* Another key with the same tag is there. */
 	bool HasTagOf(const KeyIdentity &key) const;
 
 	/* Asks for the memory that the next calls for this key will need. */

@@ -200,6 +200,11 @@ LOCKMODE StrongestHeldMode(const KeyTag &tag)
 	return NoLock;
 }
 
+bool MayHoldKeys()
+{
+	return transaction_lock_count > 0 || SessionLockCount() > 0;
+}
+
 long count_held_keys(long enough)
 {
 	const long noted = transaction_lock_count + SessionLockCount();

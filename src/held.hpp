@@ -46,6 +46,9 @@ int release_all_session_locks();
 /* The strongest mode in which this session holds the key in any scope, or NoLock. */
 LOCKMODE StrongestHeldMode(const KeyTag &tag);
 
+/* Does this session hold any key? By the notes alone: true may be out of date. */
+bool MayHoldKeys();
+
 /*
  * The number of keys that this session holds. Where the notes alone show that
  * there are at most `enough`, that upper bound is the answer, else the exact

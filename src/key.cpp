@@ -67,8 +67,7 @@ size_t WriteEscape(unsigned char c, char *out)
 
 } // namespace
 
-size_t EscapeKey(const char *bytes, size_t size, Encoding encoding,
-				 char (&out)[kMaxEscapedKeyBytes])
+size_t EscapeKey(const char *bytes, size_t size, Encoding encoding, char *out)
 {
 	/* Bytes from 0x80 to below this one are escaped by themselves. */
 	const unsigned first_kept = encoding == Encoding::kForeign   ? 0x100

@@ -88,9 +88,9 @@ enum class Encoding
 /*
  * Writes the key as it may appear in a message, a log or a view: control
  * characters become \n, \r, \t or \xNN, so that no key can forge a line or
- * drive a terminal; the rest stays as it is. Returns the length.
+ * drive a terminal; the rest stays as it is. out has room for 4 * size + 1
+ * bytes. Returns the length.
  */
-size_t EscapeKey(const char *bytes, size_t size, Encoding encoding,
-				 char (&out)[kMaxEscapedKeyBytes]);
+size_t EscapeKey(const char *bytes, size_t size, Encoding encoding, char *out);
 
 } // namespace cs

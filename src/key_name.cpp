@@ -9,14 +9,12 @@ namespace cs {
 
 void WriteShownName(const KeyRecord &record, ShownName *out)
 {
-	char escaped[kMaxEscapedKeyBytes];
 	const bool cut = record.name_size > kStoredNameBytes;
 	const int size = cut ? pg_encoding_mbcliplen(record.encoding, record.name, kStoredNameBytes,
 												 kStoredNameBytes)
 						 : static_cast<int>(record.name_size);
 
-	EscapeKey(record.name, static_cast<size_t>(size), EncodingFor(record.encoding), escaped);
-	strlcpy(out->text, escaped, sizeof(out->text));
+	EscapeKey(record.name, static_cast<size_t>(size), EncodingFor(record.encoding), out->text);
 	if (cut)
 		strlcat(out->text, "...", sizeof(out->text));
 }

@@ -12,10 +12,10 @@
 
 namespace cs {
 
-/* Room for a name that is shown, with the terminating zero. */
+/* Room for a name that is shown, all of it escaped, with the dots and the terminating zero. */
 struct ShownName
 {
-	char text[kMaxEscapedKeyBytes + 3];
+	char text[4 * kStoredNameBytes + 3 + 1];
 };
 
 void WriteShownName(const KeyRecord &record, ShownName *out);

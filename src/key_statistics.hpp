@@ -40,7 +40,7 @@ struct KeyStatistics
 	void Add(const KeyStatistics &other);
 };
 
-/* All but the grants, each exact under concurrency. */
+/* All but the grants. Each counter is exact under concurrency. */
 class WaitCounters
 {
 public:

@@ -105,20 +105,22 @@ void stand_in_queue(const LOCKTAG &tag, LOCKMODE mode, bool session, bool subtra
  * Puts the session back to where it was before the wait that failed, and
  * returns the error.
  */
-ErrorData *clean_up_after_wait(const LOCKTAG &tag, LOCKMODE mode, bool session, bool subtransaction,
+ErrorData *clean_up_after_wait(const LockRequest &request, bool session, bool subtransaction,
 							   MemoryContext context)
 {
+	const LOCKTAG tag = LockTag(request.key.tag);
+
 	LockErrorCleanup();
 	/* Granted all the same, just now: no rollback would ever release it. */
-	if (session && HeldByThisSession(tag, mode))
-		LockRelease(&tag, mode, true);
+	if (session && HeldByThisSession(tag, request.mode))
+		LockRelease(&tag, request.mode, true);
 
 	MemoryContextSwitchTo(context);
 	ErrorData *error = CopyErrorData();
 
 	FlushErrorState();
 	if (error->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED)
-		record_deadlock(error);
+		RecordDeadlock(error, request.key);
 	if (subtransaction)
 		RollbackAndReleaseCurrentSubTransaction();
 	return error;
@@ -179,7 +181,7 @@ bool wait_for_lock(LockRequest &request, Scope scope, int limit_ms, bool subtran
 	PG_CATCH();
 	{
 		LockTimeout = lock_timeout;
-		error = clean_up_after_wait(tag, request.mode, session, subtransaction, context);
+		error = clean_up_after_wait(request, session, subtransaction, context);
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
@@ -238,6 +240,14 @@ void check_key_limit(const LockRequest *requests, int count)
 		raise_too_many_keys(held, wanted, limit);
 }
 
+/* What may fail, or has to be known, before a lock is held and counted. */
+void prepare_to_observe()
+{
+	attach_shared_memory();
+	tell_collision();
+	PrepareDeadlockHistory();
+}
+
 /* Several locks, all or none. */
 bool take_several_locks(LockRequest *requests, int count, const LockOptions &options,
 						TimeBudget &budget)
@@ -293,7 +303,7 @@ int TimeBudget::Left()
 
 bool take_locks(LockRequest *requests, int count, const LockOptions &options, TimeBudget &budget)
 {
-	attach_shared_memory();
+	prepare_to_observe();
 	check_key_limit(requests, count);
 	return count == 1 ? take_lock(requests[0], options, budget)
 					  : take_several_locks(requests, count, options, budget);
@@ -303,7 +313,7 @@ int take_available_locks(LockRequest *requests, int count, int most, Scope scope
 {
 	volatile int taken = 0;
 
-	attach_shared_memory();
+	prepare_to_observe();
 	PG_TRY();
 	{
 		for (int i = 0; i < count && taken < most; i++)

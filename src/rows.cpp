@@ -27,17 +27,24 @@ RowSet RowSet::begin(FunctionCallInfo fcinfo)
 		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 						errmsg("set-valued function called in context that cannot accept a set")));
 
-	MemoryContext caller = MemoryContextSwitchTo(result->econtext->ecxt_per_query_memory);
 	RowSet rows;
 
+	rows.caller = MemoryContextSwitchTo(result->econtext->ecxt_per_query_memory);
 	rows.type = row_type_of(fcinfo);
 	rows.store = tuplestore_begin_heap((result->allowedModes & SFRM_Materialize_Random) != 0, false,
 									   work_mem);
 	result->returnMode = SFRM_Materialize;
 	result->setResult = rows.store;
 	result->setDesc = rows.type;
-	MemoryContextSwitchTo(caller);
+	rows.row_context = AllocSetContextCreate(rows.caller, "row of a set", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(rows.row_context);
 	return rows;
+}
+
+void RowSet::finish()
+{
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(row_context);
 }
 
 Datum make_row(FunctionCallInfo fcinfo, Datum *values, bool *nulls)

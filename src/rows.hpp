@@ -27,7 +27,10 @@ public:
 	bool nulls[kColumns];
 };
 
-/* The rows of a set-returning function; they live as long as the query. */
+/*
+ * The rows of a set-returning function; they live as long as the query. From
+ * begin to finish the memory context is one that is emptied after each row.
+ */
 class RowSet
 {
 public:
@@ -38,11 +41,17 @@ public:
 	{
 		Assert(type->natts == kColumns);
 		tuplestore_putvalues(store, type, row.values, row.nulls);
+		MemoryContextReset(row_context);
+		CHECK_FOR_INTERRUPTS();
 	}
+
+	void finish();
 
 private:
 	Tuplestorestate *store;
 	TupleDesc type;
+	MemoryContext row_context;
+	MemoryContext caller;
 };
 
 /* The only row of a function that returns a composite. */

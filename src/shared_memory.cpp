@@ -73,7 +73,7 @@ void Initialize(void *memory, const Sizes &sizes)
 	DeadlockRing::Create(base + layout.deadlocks, sizes.deadlocks);
 }
 
-void Use(void *memory)
+void use_memory(void *memory)
 {
 	char *base = Aligned(memory);
 
@@ -82,7 +82,7 @@ void Use(void *memory)
 	const Layout layout = LayOut(header->sizes);
 
 	deadlock_ring = reinterpret_cast<DeadlockRing *>(base + layout.deadlocks);
-	deadlock_ring->Register();
+	deadlock_ring->register_lock();
 	directory = reinterpret_cast<Directory *>(base + layout.directory);
 }
 
@@ -104,24 +104,36 @@ void startup()
 
 	if (!found)
 		Initialize(memory, WantedSizes());
-	Use(memory);
+	use_memory(memory);
 	LWLockRelease(AddinShmemInitLock);
 }
 
-/* All sessions have to agree on the sizes: the first one's are kept beside the memory. */
+/*
+ * What all sessions have to agree on, while the settings may change: the sizes
+ * of the memory that was made. As long as none could be made they do not count.
+ */
+struct MadeSizes
+{
+	Sizes sizes;
+	bool made;
+};
+
+MadeSizes *made_sizes;
+
 void find_named_memory()
 {
 	static Sizes sizes;
-	const auto *found =
-		static_cast<const Sizes *>(named_shared_memory(kSizesName, sizeof(Sizes), [](void *memory) {
-			*static_cast<Sizes *>(memory) = WantedSizes();
-		}));
 
-	if (found == nullptr)
+	made_sizes = static_cast<MadeSizes *>(
+		named_shared_memory(kSizesName, sizeof(MadeSizes), [](void *memory) {
+			*static_cast<MadeSizes *>(memory) = {};
+		}));
+	if (made_sizes == nullptr)
 		return;
-	sizes = *found;
-	Use(named_shared_memory(kName, LayOut(sizes).end, [](void *memory) {
+	sizes = made_sizes->made ? made_sizes->sizes : WantedSizes();
+	use_memory(named_shared_memory(kName, LayOut(sizes).end, [](void *memory) {
 		Initialize(memory, sizes);
+		*made_sizes = {sizes, true};
 	}));
 }
 
@@ -132,9 +144,12 @@ TimestampTz statistics_reset_at()
 	return static_cast<TimestampTz>(pg_atomic_read_u64(&header->statistics_reset));
 }
 
-void SetStatisticsReset(TimestampTz at)
+void reset_statistics()
 {
-	pg_atomic_write_u64(&header->statistics_reset, static_cast<uint64>(at));
+	directory->ResetStatistics([] {
+		CHECK_FOR_INTERRUPTS();
+	});
+	pg_atomic_write_u64(&header->statistics_reset, static_cast<uint64>(GetCurrentTimestamp()));
 }
 
 void reserve_shared_memory()

@@ -9,8 +9,9 @@
  */
 #pragma once
 
-#include "deadlock_ring.hpp"
 #include "directory.hpp"
+
+#include "deadlock_ring.hpp"
 
 namespace cs {
 
@@ -20,7 +21,9 @@ extern DeadlockRing *deadlock_ring;
 
 /* When the statistics were reset last, or the memory was made. */
 TimestampTz statistics_reset_at();
-void SetStatisticsReset(TimestampTz at);
+
+/* All counts of the directory to zero. */
+void reset_statistics();
 
 /* Called once, when the library is preloaded. */
 void reserve_shared_memory();

@@ -109,12 +109,23 @@ DeadlockSight sight_of(const Deadlock &deadlock)
 	return sight;
 }
 
-/* Text that a session of the deadlock's database wrote, as this one may see it. */
+/*
+ * Text that a session of the deadlock's database wrote, as this one may see
+ * it: in another encoding, all that is not ASCII is escaped.
+ */
 const char *shown_text(const Deadlock &deadlock, const char *text)
 {
-	if (deadlock.encoding == GetDatabaseEncoding() || GetDatabaseEncoding() == PG_SQL_ASCII)
+	StringInfoData out;
+
+	if (EncodingFor(deadlock.encoding) != Encoding::kForeign)
 		return text;
-	return printable_from(deadlock.encoding, text, strlen(text));
+	initStringInfo(&out);
+	for (; *text != '\0'; text++)
+		if (IS_HIGHBIT_SET(*text))
+			appendStringInfo(&out, "\\x%02x", static_cast<unsigned char>(*text));
+		else
+			appendStringInfoChar(&out, *text);
+	return out.data;
 }
 
 /* Who waited for what, and then what each of them was doing. */
@@ -130,10 +141,13 @@ Datum make_detail(const Deadlock &deadlock)
 		const char *role =
 			OidIsValid(session.role) ? GetUserNameFromId(session.role, true) : nullptr;
 
-		if (role != nullptr)
-			appendStringInfo(&out, "\nProcess %d (role \"%s\", application \"%s\"): %s",
-							 session.pid, role, session.application,
-							 shown_text(deadlock, session.query));
+		if (!OidIsValid(session.role)) /* the session was gone */
+			continue;
+		appendStringInfo(&out, "\nProcess %d (", session.pid);
+		if (role != nullptr) /* else it was dropped */
+			appendStringInfo(&out, "role \"%s\", ", role);
+		appendStringInfo(&out, "application \"%s\"): %s", session.application,
+						 shown_text(deadlock, session.query));
 	}
 	return CStringGetTextDatum(out.data);
 }
@@ -175,7 +189,8 @@ Datum cs_stat_keys(PG_FUNCTION_ARGS)
 		Row<kKeyColumns> row;
 		ShownName name;
 
-		CHECK_FOR_INTERRUPTS();
+		if (i % 4096 == 0)
+			CHECK_FOR_INTERRUPTS();
 		if (!directory->Read(i, &record) || record.key.database != MyDatabaseId)
 			continue;
 		if (may_see_keys)
@@ -188,6 +203,7 @@ Datum cs_stat_keys(PG_FUNCTION_ARGS)
 			row.Set(kColumnLastAcquired, TimestampTzGetDatum(record.last_acquired));
 		rows.add(row);
 	}
+	rows.finish();
 	PG_RETURN_VOID();
 }
 
@@ -195,7 +211,9 @@ Datum cs_stat_keys(PG_FUNCTION_ARGS)
 Datum cs_stat(PG_FUNCTION_ARGS)
 {
 	require_shared_memory();
-	const DirectoryTotals totals = directory->Totals();
+	const DirectoryTotals totals = directory->Totals([] {
+		CHECK_FOR_INTERRUPTS();
+	});
 	Row<kTotalsColumns> row;
 
 	set_statistics(row, 0, totals.statistics);
@@ -213,8 +231,7 @@ Datum cs_stat(PG_FUNCTION_ARGS)
 Datum cs_stat_reset([[maybe_unused]] PG_FUNCTION_ARGS)
 {
 	require_shared_memory();
-	directory->ResetStatistics();
-	SetStatisticsReset(GetCurrentTimestamp());
+	reset_statistics();
 	PG_RETURN_VOID();
 }
 
@@ -223,14 +240,10 @@ Datum cs_deadlocks(PG_FUNCTION_ARGS)
 {
 	require_shared_memory();
 	RowSet rows = RowSet::begin(fcinfo);
-	const int capacity = deadlock_ring->Capacity();
-	auto *deadlocks = static_cast<Deadlock *>(MemoryContextAllocHuge(
-		CurrentMemoryContext, static_cast<Size>(Max(1, capacity)) * sizeof(Deadlock)));
-	const int count = deadlock_ring->Copy(deadlocks, capacity);
+	Deadlock deadlock;
 
-	for (int i = 0; i < count; i++)
+	for (uint64 number = deadlock_ring->Count(); deadlock_ring->Get(number, &deadlock); number--)
 	{
-		const Deadlock &deadlock = deadlocks[i];
 		const DeadlockSight sight = sight_of(deadlock);
 		Row<kDeadlockColumns> row;
 
@@ -245,5 +258,6 @@ Datum cs_deadlocks(PG_FUNCTION_ARGS)
 			row.Set(kColumnDetail, make_detail(deadlock));
 		rows.add(row);
 	}
+	rows.finish();
 	PG_RETURN_VOID();
 }

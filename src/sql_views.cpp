@@ -121,56 +121,70 @@ void set_wait(LockRow &row, const Party &party, TimestampTz now)
 	row.Set(kColumnBlockedBy, DirectFunctionCall1(pg_blocking_pids, Int32GetDatum(party.pid)));
 }
 
-/* One row for each party; the key is named by the caller or by the directory. */
-void add_lock_rows(FunctionCallInfo fcinfo, const Parties &parties, const char *key)
+/* What the directory knows of the key; null if nothing. */
+const KeyRecord *find_record(const Party &party, KeyRecord *room)
 {
+	return directory != nullptr && directory->ReadByTag(party.database, party.tag, room) ? room
+																						 : nullptr;
+}
+
+/* The key is named by the caller, or by the directory to those who may see it. */
+void set_key(LockRow &row, const Party &party, const char *key, const KeyRecord *record)
+{
+	ShownName name;
+
+	if (key == nullptr && record != nullptr && may_see(party))
+	{
+		WriteShownName(*record, &name);
+		key = name.text;
+	}
+	if (key != nullptr)
+		row.Set(kColumnKey, CStringGetTextDatum(key));
+}
+
+LockRow make_lock_row(const Party &party, const char *key, const NameData *database,
+					  TimestampTz now)
+{
+	LockRow row;
+	KeyRecord room;
+	const KeyRecord *record = find_record(party, &room);
+	const char *scope = scope_of(party, record);
+
+	set_key(row, party, key, record);
+	row.Set(kColumnMode, CStringGetTextDatum(ModeName(party.mode)));
+	row.Set(kColumnGranted, BoolGetDatum(party.granted));
+	if (scope != nullptr)
+		row.Set(kColumnScope, CStringGetTextDatum(scope));
+	if (party.pid != 0)
+		row.Set(kColumnPid, Int32GetDatum(party.pid));
+	if (database != nullptr)
+		row.Set(kColumnDatabase, NameGetDatum(database));
+	if (party.session != nullptr)
+		set_session(row, *party.session);
+	if (!party.granted)
+		set_wait(row, party, now);
+	row.Set(kColumnClassId, ObjectIdGetDatum(party.tag.field2));
+	row.Set(kColumnObjId, ObjectIdGetDatum(party.tag.field3));
+	row.Set(kColumnObjSubId, ShownField4(party.tag));
+	return row;
+}
+
+void return_lock_rows(FunctionCallInfo fcinfo, const Parties &parties, const char *key)
+{
+	attach_shared_memory();
+
 	RowSet rows = RowSet::begin(fcinfo);
 	DatabaseNames databases;
 	const TimestampTz now = GetCurrentTimestamp();
-	MemoryContext row_context =
-		AllocSetContextCreate(CurrentMemoryContext, "lock row", ALLOCSET_DEFAULT_SIZES);
-	MemoryContext caller = MemoryContextSwitchTo(row_context);
 
-	attach_shared_memory();
 	for (int i = 0; i < parties.count; i++)
 	{
 		const Party &party = parties.all[i];
-		LockRow row;
-		KeyRecord record;
-		ShownName name;
-		const bool known =
-			directory != nullptr && directory->ReadByTag(party.database, party.tag, &record);
-		const char *scope = scope_of(party, known ? &record : nullptr);
-		const NameData *database = databases.find(party.database);
+		LockRow row = make_lock_row(party, key, databases.find(party.database), now);
 
-		CHECK_FOR_INTERRUPTS();
-		if (key != nullptr)
-			row.Set(kColumnKey, CStringGetTextDatum(key));
-		else if (known && may_see(party))
-		{
-			WriteShownName(record, &name);
-			row.Set(kColumnKey, CStringGetTextDatum(name.text));
-		}
-		row.Set(kColumnMode, CStringGetTextDatum(ModeName(party.mode)));
-		row.Set(kColumnGranted, BoolGetDatum(party.granted));
-		if (scope != nullptr)
-			row.Set(kColumnScope, CStringGetTextDatum(scope));
-		if (party.pid != 0)
-			row.Set(kColumnPid, Int32GetDatum(party.pid));
-		if (database != nullptr)
-			row.Set(kColumnDatabase, NameGetDatum(database));
-		if (party.session != nullptr)
-			set_session(row, *party.session);
-		if (!party.granted)
-			set_wait(row, party, now);
-		row.Set(kColumnClassId, ObjectIdGetDatum(party.tag.field2));
-		row.Set(kColumnObjId, ObjectIdGetDatum(party.tag.field3));
-		row.Set(kColumnObjSubId, ShownField4(party.tag));
 		rows.add(row);
-		MemoryContextReset(row_context);
 	}
-	MemoryContextSwitchTo(caller);
-	MemoryContextDelete(row_context);
+	rows.finish();
 }
 
 } // namespace
@@ -213,13 +227,13 @@ Datum cs_holders(PG_FUNCTION_ARGS)
 {
 	const Key key = read_key(fcinfo, 0, "key");
 
-	add_lock_rows(fcinfo, collect_parties(key.tag), printable(key.bytes, key.size));
+	return_lock_rows(fcinfo, collect_parties(key.tag), printable(key.bytes, key.size));
 	PG_RETURN_VOID();
 }
 
 /* cs_locks() - the same for all keys of the cluster. */
 Datum cs_locks(PG_FUNCTION_ARGS)
 {
-	add_lock_rows(fcinfo, collect_all_parties(), nullptr);
+	return_lock_rows(fcinfo, collect_all_parties(), nullptr);
 	PG_RETURN_VOID();
 }

@@ -56,17 +56,23 @@ bool IsInUse(const Victim &victim)
 	return LockWaiterCount(&tag) > 0;
 }
 
-/*
- * Once for the keys of a tag, as long as both stay in the directory. Only the
- * server's log may show both.
- */
-void report_collision(const Key &key)
+/* A key that was found to share its lock; told when nothing can go wrong with that. */
+struct Collision
 {
-	ereport(LOG_SERVER_ONLY,
-			(errmsg("key \"%s\" shares its lock with another key", printable(key.bytes, key.size)),
-			 errdetail("Both have the lock tag %u, %u, %d.", key.tag.field2, key.tag.field3,
-					   key.tag.field4),
-			 errhint("Whoever wants one of them may wait for the other without need.")));
+	bool to_tell;
+	uint32 size;
+	KeyTag tag;
+	char bytes[kMaxKeyBytes];
+};
+
+Collision collision;
+
+void RememberCollision(const Key &key)
+{
+	collision.to_tell = true;
+	collision.size = key.size;
+	collision.tag = key.tag;
+	memcpy(collision.bytes, key.bytes, key.size);
 }
 
 /* Enters a key that is not there; its place is none if those of its set are all in use. */
@@ -84,7 +90,7 @@ void report_collision(const Key &key)
 		result = directory->Insert(Identity(key), name, in_use ? Victim{} : result.victim);
 	}
 	if (result.collided)
-		report_collision(key);
+		RememberCollision(key);
 	return result.place;
 }
 
@@ -100,9 +106,25 @@ void end_of_transaction(XactEvent event, [[maybe_unused]] void *arg)
 	/* A session that is terminated while it waits gets here first. */
 	if (event == XACT_EVENT_ABORT)
 		EndWait(WaitEnd::kOther);
+	else if (event == XACT_EVENT_PRE_COMMIT)
+		tell_collision();
 }
 
 } // namespace
+
+/* Only the server's log may show keys of others. */
+void tell_collision()
+{
+	if (!collision.to_tell)
+		return;
+	collision.to_tell = false;
+	ereport(LOG_SERVER_ONLY,
+			(errmsg("key \"%s\" shares its lock with another key",
+					printable(collision.bytes, collision.size)),
+			 errdetail("Both have the lock tag %u, %u, %d.", collision.tag.field2,
+					   collision.tag.field3, collision.tag.field4),
+			 errhint("Whoever wants one of them may wait for the other without need.")));
+}
 
 void CountGrantInDirectory(const Key &key, Scope scope)
 {

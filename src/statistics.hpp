@@ -2,8 +2,8 @@
  * statistics.hpp - what the lock room tells the directory: who was granted
  * what, who waited how long, who went away without.
  *
- * Without shared memory nothing of this does anything. None of it fails, so
- * that it can be called when a lock has just been granted. A key enters the
+ * Without shared memory nothing of this does anything. What counts does not
+ * fail, so that it can be called when a lock has just been granted. A key enters the
  * directory when it is granted, waited for or refused.
  */
 #pragma once
@@ -44,6 +44,9 @@ inline void CountRefusal(const Key &key)
 	if (directory != nullptr)
 		CountRefusalInDirectory(key);
 }
+
+/* Tells the server's log if a key shares its lock with another one, once. */
+void tell_collision();
 
 /* A wait begins; it ends with EndWait, or when the transaction aborts. */
 void BeginWait(const Key &key);

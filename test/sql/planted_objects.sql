@@ -56,6 +56,33 @@ RESET search_path;
 SELECT trap.cs_try_lock('k');
 ROLLBACK;
 
+-- Nor are better matches for those in the bodies of its SQL functions.
+BEGIN;
+DROP EXTENSION concurrency_safe;
+CREATE SCHEMA trap;
+CREATE FUNCTION trap.concat_ws(text, text, text, text, text, text) RETURNS text LANGUAGE sql AS $$ SELECT 'trap' $$;
+CREATE FUNCTION trap.concat_ws(text, integer, name, text) RETURNS text LANGUAGE sql AS $$ SELECT 'trap' $$;
+CREATE FUNCTION trap.concat_ws(text, text, text, text) RETURNS text LANGUAGE sql AS $$ SELECT 'trap' $$;
+CREATE FUNCTION trap.concat(numeric, text) RETURNS text LANGUAGE sql AS $$ SELECT 'trap' $$;
+CREATE FUNCTION trap.format(text, integer, text) RETURNS text LANGUAGE sql AS $$ SELECT 'trap' $$;
+CREATE FUNCTION trap.format(text, integer, integer, text) RETURNS text LANGUAGE sql AS $$ SELECT 'trap' $$;
+CREATE FUNCTION trap.pg_has_role(text, text) RETURNS boolean LANGUAGE sql AS $$ SELECT true $$;
+CREATE FUNCTION trap.unnest(integer[]) RETURNS SETOF integer LANGUAGE sql AS $$ SELECT 1 $$;
+CREATE FUNCTION trap.times(numeric, integer) RETURNS numeric LANGUAGE sql AS $$ SELECT 1.0 $$;
+CREATE FUNCTION trap.same(smallint, integer) RETURNS boolean LANGUAGE sql AS $$ SELECT true $$;
+CREATE FUNCTION trap.join_text(numeric, text) RETURNS text LANGUAGE sql AS $$ SELECT 'trap' $$;
+CREATE OPERATOR trap.* (LEFTARG = numeric, RIGHTARG = integer, FUNCTION = trap.times);
+CREATE OPERATOR trap.= (LEFTARG = smallint, RIGHTARG = integer, FUNCTION = trap.same);
+CREATE OPERATOR trap.|| (LEFTARG = numeric, RIGHTARG = text, FUNCTION = trap.join_text);
+CREATE EXTENSION concurrency_safe SCHEMA trap;
+SELECT trap.cs_wait_graph_dot();
+SELECT pg_describe_object(d.refclassid, d.refobjid, d.refobjsubid) AS "used by a function of the extension"
+FROM pg_depend d
+JOIN pg_depend e ON e.classid = d.classid AND e.objid = d.objid AND e.deptype = 'e'
+LEFT JOIN pg_depend r ON r.classid = d.refclassid AND r.objid = d.refobjid AND r.deptype = 'e'
+WHERE d.deptype = 'n' AND d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass) AND r.objid IS NULL;
+ROLLBACK;
+
 -- Functions that shadow those of the server do not change what is locked.
 BEGIN;
 CREATE SCHEMA trap;

@@ -73,9 +73,12 @@ is( $viewer{$_}->query($graph),
 	"cs_wait_graph as $_ sees it")
   foreach qw(shop boss monitor root);
 is( $viewer{$_}->query($graph),
-	'?|exclusive|exclusive|<insufficient privilege>|<insufficient privilege>',
+	'?|exclusive|exclusive||',
 	"cs_wait_graph as $_ sees it")
   foreach qw(stranger distant guard);
+is( $viewer{stranger}->query(
+		'SELECT role, application_name, blocked_by_role, blocked_by_application_name FROM cs_wait_graph()'),
+	'|||', 'nor does a stranger learn who they are');
 like($viewer{boss}->query('SELECT cs_wait_graph_dot()'), qr/ours/, 'the key is in the picture');
 unlike($viewer{stranger}->query('SELECT cs_wait_graph_dot()'), qr/ours/, 'but not in everybody\'s');
 

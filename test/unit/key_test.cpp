@@ -11,26 +11,12 @@
 #include <vector>
 
 #include "key.hpp"
+#include "tap.hpp"
 
 namespace {
 
-int test_count = 0;
-int failure_count = 0;
-
-void ok(bool passed, const std::string &name)
-{
-	test_count++;
-	if (!passed)
-		failure_count++;
-	std::printf("%sok %d - %s\n", passed ? "" : "not ", test_count, name.c_str());
-}
-
-void is(const std::string &got, const std::string &expected, const std::string &name)
-{
-	ok(got == expected, name);
-	if (got != expected)
-		std::printf("#   got:      %s\n#   expected: %s\n", got.c_str(), expected.c_str());
-}
+using tap::is;
+using tap::ok;
 
 cs::KeyTag tag_of(const std::string &key, uint64_t seed)
 {
@@ -228,6 +214,8 @@ void test_escape()
 	   "two-byte control characters of UTF-8");
 	is(escaped("\xc2\x85", cs::Encoding::kOther), "\xc2\x85",
 	   "the same bytes in another encoding stay");
+	is(escaped("\x7f\x80\x85\x9f\xa0\xff", cs::Encoding::kIso8859), "\\x7f\\x80\\x85\\x9f\xa0\xff",
+	   "the control characters of ISO 8859");
 	is(escaped("\xc3\xa9t\n", cs::Encoding::kForeign), "\\xc3\\xa9t\\n",
 	   "of a foreign encoding only ASCII stays");
 	is(escaped("a\xc2"), "a\xc2", "half a character at the end");
@@ -247,6 +235,5 @@ int main()
 	test_order();
 	test_paths();
 	test_escape();
-	std::printf("1..%d\n", test_count);
-	return failure_count == 0 ? 0 : 1;
+	return tap::done();
 }
