@@ -131,7 +131,12 @@ void find_named_memory()
 	if (made_sizes == nullptr)
 		return;
 	sizes = made_sizes->made ? made_sizes->sizes : WantedSizes();
-	use_memory(named_shared_memory(kName, LayOut(sizes).end, [](void *memory) {
+
+	char name[NAMEDATALEN];
+
+	/* The server remembers the size of a name even if there was no memory for it. */
+	snprintf(name, sizeof(name), "%s %u %d", kName, sizes.directory, sizes.deadlocks);
+	use_memory(named_shared_memory(name, LayOut(sizes).end, [](void *memory) {
 		Initialize(memory, sizes);
 		*made_sizes = {sizes, true};
 	}));

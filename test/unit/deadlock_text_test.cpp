@@ -368,16 +368,16 @@ void mutate(Random &random, std::string &text)
 	const std::string likely = "[],,0123456789 \n\nLk";
 	const size_t at = random.Below(text.size() + 1);
 
-	switch (random.Below(6))
+	switch (random.Below(6U))
 	{
 		case 0:
 			text.insert(at, 1, likely[random.Below(likely.size())]);
 			break;
 		case 1:
-			text.erase(at, 1 + random.Below(4));
+			text.erase(at, 1 + random.Below(4U));
 			break;
 		case 2:
-			text.insert(at, text.substr(random.Below(text.size() + 1), random.Below(40)));
+			text.insert(at, text.substr(random.Below(text.size() + 1), random.Below(40U)));
 			break;
 		case 3:
 			text.insert(at, kDetails[random.Below(std::size(kDetails))]);
@@ -387,7 +387,7 @@ void mutate(Random &random, std::string &text)
 			break;
 		default:
 			if (at < text.size())
-				text[at] = static_cast<char>(1 + random.Below(255));
+				text[at] = static_cast<char>(1 + random.Below(255U));
 			break;
 	}
 }
@@ -424,7 +424,7 @@ void test_random()
 	{
 		std::string text = kDetails[random.Below(std::size(kDetails))];
 
-		for (size_t i = random.Below(8); i > 0; i--)
+		for (size_t i = random.Below(8U); i > 0; i--)
 			mutate(random, text);
 		if (!read_right(text, &tags))
 		{

@@ -205,7 +205,7 @@ void test_histogram()
 /* The longest wait is stored in half the room of the others. */
 void test_longest_wait()
 {
-	for (const uint64_t us : {1, 999, 1000, 1001, 123457, 9999999})
+	for (const uint64_t us : {1U, 999U, 1000U, 1001U, 123457U, 9999999U})
 	{
 		const Table table(16);
 		const Directory::Place place = insert(*table, key_of("k")).place;
@@ -215,7 +215,7 @@ void test_longest_wait()
 		ok(table->Totals().statistics.wait_ms_max == static_cast<double>(us) / 1000,
 		   "the longest wait: " + std::to_string(us) + " us, exactly");
 	}
-	for (const uint64_t hours : {1, 7, 24, 1000})
+	for (const uint64_t hours : {1U, 7U, 24U, 1000U})
 	{
 		bool right = true;
 

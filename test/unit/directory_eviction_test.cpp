@@ -46,7 +46,7 @@ void test_eviction()
 	for (uint32_t n = 0; n < 16; n++)
 	{
 		count_grants(*table, key_number(n).id, 3, 1000 + n);
-		table->CountWait(table->Find(key_number(n).id), WaitEnd::kTimedOut, 1000 << n % 4);
+		table->CountWait(table->Find(key_number(n).id), WaitEnd::kTimedOut, 1000U << n % 4);
 		table->CountWait(table->Find(key_number(n).id), WaitEnd::kDeadlocked, 7000 + n);
 		table->CountRefusal(table->Find(key_number(n).id));
 	}

@@ -187,7 +187,7 @@ void test_two_full_sets()
 
 void test_name_sizes()
 {
-	for (const size_t size : {1, 2, 7, 8, 9, 15, 16, 17, 71, 72, 73, 1023, 1024})
+	for (const size_t size : {1U, 2U, 7U, 8U, 9U, 15U, 16U, 17U, 71U, 72U, 73U, 1023U, 1024U})
 	{
 		const Table table(16);
 		std::string name;

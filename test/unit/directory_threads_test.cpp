@@ -73,7 +73,7 @@ void count_something(Directory &directory, const NamedKey &key, Random &random,
 					 KeyStatistics &expected)
 {
 	constexpr WaitEnd kEnds[] = {WaitEnd::kGranted, WaitEnd::kDeadlocked, WaitEnd::kOther};
-	const uint32_t what = random.Below(8);
+	const uint32_t what = random.Below(8U);
 
 	if (what < 4)
 	{
@@ -91,7 +91,7 @@ void count_something(Directory &directory, const NamedKey &key, Random &random,
 	{
 		const WaitEnd end = kEnds[random.Below(std::size(kEnds))];
 		const uint32_t bucket = random.Below(cs::kWaitBuckets);
-		const uint64_t us = (uint64_t{1000} << bucket) / 2 + random.Below(400);
+		const uint64_t us = (uint64_t{1000} << bucket) / 2 + random.Below(400U);
 
 		while (!directory.CountWait(find_or_insert(directory, key), end, us))
 			;
@@ -345,7 +345,7 @@ void take_keys(Directory &directory, Crowd &crowd, uint64_t seed, KeyStatistics 
 		while (!directory.CountGrant(find_or_enter(directory, crowd, n), kTaker, i + 1))
 			;
 		counted->acquired++;
-		if (random.Below(4) == 0)
+		if (random.Below(4U) == 0)
 		{
 			while (!directory.CountWait(directory.Find(crowd.Number(n).id), WaitEnd::kGranted, us))
 				;
