@@ -33,7 +33,7 @@ BITCODE_CXXFLAGS += $(CXX_LANGUAGE) -Wno-unused-command-line-argument
 # A lock passes through half a dozen small functions in as many files: inlined
 # across files, that costs about a third less. Only where one compiler both
 # compiles and links. "make LTO=" does without.
-LTO = $(if $(and $(findstring gcc,$(CC)),$(findstring g++,$(CXX))),-flto)
+LTO = $(if $(findstring clang,$(CC) $(CXX)),,$(if $(and $(findstring gcc,$(CC)),$(findstring g++,$(CXX))),-flto))
 $(OBJS): CXXFLAGS += $(LTO)
 $(shlib): SHLIB_LINK += $(LTO)
 

@@ -14,7 +14,6 @@ namespace cs {
 namespace {
 
 constexpr auto kRelaxed = std::memory_order_relaxed;
-constexpr auto kAcquire = std::memory_order_acquire;
 constexpr auto kRelease = std::memory_order_release;
 
 /* The sets begin on a cache line of their own. */
@@ -195,40 +194,41 @@ bool Directory::CountGrant(const Place &place, Taker taker, int64_t now)
 	return true;
 }
 
-/* The counters of a place about to be counted in; none if it was rewritten. */
-WaitCounters *Directory::WaitsOf(const Place &place)
+/* Counts in the counters of the place; under the flag, so that it is not lost in an eviction. */
+template <typename Count> bool Directory::CountIn(const Place &place, Count count)
 {
 	if (!place)
-	{
 		unnamed.fetch_add(1, kRelaxed);
-		return &other_waits;
+	if (!place || !place.set->Lock())
+	{
+		count(other_waits);
+		return true;
 	}
-	if (!place.set->MakeWaits(place.way))
-		return &other_waits;
-	place.set->Use(place.way);
-	if (VersionOf(place.set->fronts[place.way].state.load(kAcquire)) != place.version)
-		return nullptr;
-	return &place.set->Back(place.way).waits;
+
+	const uint64_t state = place.set->fronts[place.way].state.load(kRelaxed);
+	const bool there = VersionOf(state) == place.version;
+
+	if (there)
+	{
+		count(place.set->Waits(place.way));
+		place.set->Use(place.way);
+	}
+	place.set->Unlock();
+	return there;
 }
 
 bool Directory::CountRefusal(const Place &place)
 {
-	WaitCounters *waits = WaitsOf(place);
-
-	if (waits == nullptr)
-		return false;
-	waits->CountRefusal();
-	return true;
+	return CountIn(place, [](WaitCounters &waits) {
+		waits.CountRefusal();
+	});
 }
 
 bool Directory::CountWait(const Place &place, WaitEnd end, uint64_t microseconds)
 {
-	WaitCounters *waits = WaitsOf(place);
-
-	if (waits == nullptr)
-		return false;
-	waits->CountWait(end, microseconds);
-	return true;
+	return CountIn(place, [end, microseconds](WaitCounters &waits) {
+		waits.CountWait(end, microseconds);
+	});
 }
 
 bool Directory::ReadByTag(uint32_t database, const KeyTag &tag, KeyRecord *out) const

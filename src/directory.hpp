@@ -13,15 +13,14 @@
  * stream of keys taken once does not wash out those taken often. What is lost
  * with a place is a name and the counts of one key; the totals keep the counts.
  *
- * Concurrency: who counts or reads takes no lock. Each place has a word of
- * state: a version, odd while the place is rewritten, and the number of
+ * Concurrency: who is granted a key or reads takes no lock. Each place has a
+ * word of state: a version, odd while the place is rewritten, and the number of
  * grants. A grant is counted by a compare-and-swap on this word, so it cannot
  * land on another key; a reader that sees the same even version before and
- * after has read one key's name whole. A wait is counted in several words, and
- * can be counted for another key only if the place changes hands between two
- * of them. Only who enters a new key, or waits for a key as the first one,
+ * after has read one key's name whole. Who enters a new key, or counts a wait,
  * takes the set's writer flag, for some dozens of instructions, and gives up
- * after a while: a process stopped in there costs names, not progress.
+ * after a while: a process stopped in there costs names, and counts of single
+ * keys, not progress.
  */
 #pragma once
 
@@ -118,7 +117,7 @@ private:
 	Room InsertInto(DirectorySet *set, const KeyIdentity &key, const NameToStore &name,
 					const Victim *victim, Insertion *result);
 	bool Evict(DirectorySet *set, const Victim &victim);
-	WaitCounters *WaitsOf(const Place &place);
+	template <typename Count> bool CountIn(const Place &place, Count count);
 
 	uint32_t sets;
 	std::atomic<uint64_t> evicted;

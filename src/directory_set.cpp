@@ -114,19 +114,17 @@ void DirectorySet::SetTaker(uint32_t way, Taker taker)
 		static_cast<uint32_t>(taker.pid) << 2 | static_cast<uint32_t>(taker.scope), kRelaxed);
 }
 
-bool DirectorySet::MakeWaits(uint32_t way)
+WaitCounters &DirectorySet::Waits(uint32_t way)
 {
 	std::atomic<bool> &has_waits = fronts[way].has_waits;
+	WaitCounters &waits = Back(way).waits;
 
-	if (has_waits.load(kAcquire))
-		return true;
-	if (!Lock())
-		return false;
 	if (!has_waits.load(kRelaxed))
-		Back(way).waits.Reset();
-	has_waits.store(true, kRelease);
-	Unlock();
-	return true;
+	{
+		waits.Reset();
+		has_waits.store(true, kRelease);
+	}
+	return waits;
 }
 
 KeyIdentity DirectorySet::Identity(uint32_t way) const

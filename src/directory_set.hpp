@@ -173,12 +173,12 @@ struct alignas(64) DirectorySet
 
 	void SetTaker(uint32_t way, Taker taker);
 
-	/* Few keys are ever waited for: their counters become memory when they are. False if busy. */
-	bool MakeWaits(uint32_t way);
-
 	/* The rest is for the writer. */
 
 	int FindFreeWay(const KeyIdentity &key) const;
+
+	/* Few keys are ever waited for: their counters become memory when they are. */
+	WaitCounters &Waits(uint32_t way);
 
 	/* Lets the hand go round until it finds a key that nobody took for a while. */
 	Victim ProposeVictim();

@@ -354,6 +354,13 @@ void take_keys(Directory &directory, Crowd &crowd, uint64_t seed, KeyStatistics 
 			counted->histogram[1]++;
 		}
 		crowd.EndUse(n);
+		/* Nobody uses the key: its place may be lost at any moment. */
+		if (random.Below(4U) == 0)
+		{
+			while (!directory.CountRefusal(find_or_enter(directory, crowd, n)))
+				;
+			counted->timed_out++;
+		}
 	}
 }
 
