@@ -24,10 +24,7 @@ struct Wait
 
 Wait wait;
 
-/*
- * The time, a few milliseconds late at most, which costs a fifth of what the
- * exact time does: each grant reads it.
- */
+/* The time, a few milliseconds late at most, which is cheap: each grant reads it. */
 TimestampTz RecentTimestamp()
 {
 #ifdef CLOCK_REALTIME_COARSE
