@@ -23,6 +23,9 @@ constexpr size_t kSetsOffset =
 /* Places to look at before the caller is asked whether to go on. */
 constexpr uint32_t kPlacesBetween = 4096;
 
+/* The backs of a set, in bytes. */
+constexpr size_t kBacksSize = size_t{kPlacesPerSet} * sizeof(PlaceBack);
+
 uint32_t SetsFor(uint32_t entries)
 {
 	return (entries + kPlacesPerSet - 1) / kPlacesPerSet;
@@ -33,12 +36,11 @@ uint32_t SetsFor(uint32_t entries)
 size_t Directory::Bytes(uint32_t entries)
 {
 	static_assert(sizeof(PlaceFront) == 64 && sizeof(PlaceBack) == 184);
-	static_assert(sizeof(DirectorySet) + kPlacesPerSet * sizeof(PlaceBack) <= kPlacesPerSet * 256,
+	static_assert(sizeof(DirectorySet) + kBacksSize <= size_t{kPlacesPerSet} * 256,
 				  "256 bytes a key is a promise");
 	static_assert(std::atomic<uint64_t>::is_always_lock_free);
 
-	return kSetsOffset +
-		   SetsFor(entries) * (sizeof(DirectorySet) + kPlacesPerSet * sizeof(PlaceBack));
+	return kSetsOffset + SetsFor(entries) * (sizeof(DirectorySet) + kBacksSize);
 }
 
 /* First all sets with their fronts, then all backs. */
@@ -51,13 +53,15 @@ Directory *Directory::Create(void *memory, uint32_t entries)
 	directory->sets = SetsFor(entries);
 	for (uint32_t i = 0; i < directory->sets; i++)
 		directory->FirstSet()[i].backs_offset =
-			(directory->sets - i) * sizeof(DirectorySet) + i * kPlacesPerSet * sizeof(PlaceBack);
+			(directory->sets - i) * sizeof(DirectorySet) + i * kBacksSize;
 	return directory;
 }
 
 DirectorySet *Directory::FirstSet() const
 {
-	return reinterpret_cast<DirectorySet *>(reinterpret_cast<uintptr_t>(this) + kSetsOffset);
+	auto *start = reinterpret_cast<char *>(const_cast<Directory *>(this));
+
+	return reinterpret_cast<DirectorySet *>(start + kSetsOffset);
 }
 
 /* Field 3 chooses the set; the databases are spread, since each may have the same keys. */

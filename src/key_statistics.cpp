@@ -30,9 +30,11 @@ void RaiseFloat(std::atomic<uint32_t> &bits, double value)
 /* A float of milliseconds, rounded to the microseconds that it came from. */
 double RoundedFloat(uint32_t bits)
 {
-	return static_cast<double>(
-			   static_cast<int64_t>(static_cast<double>(std::bit_cast<float>(bits)) * 1000 + 0.5)) /
-		   1000;
+	const double microseconds = static_cast<double>(std::bit_cast<float>(bits)) * 1000;
+	const auto whole = static_cast<int64_t>(microseconds);
+	const int64_t rounded = microseconds - static_cast<double>(whole) < 0.5 ? whole : whole + 1;
+
+	return static_cast<double>(rounded) / 1000;
 }
 
 } // namespace

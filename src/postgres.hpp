@@ -165,10 +165,12 @@ inline void call_when_shared_memory_is_requested(void (*request)())
 }
 
 /*
- * PG 17 has shared memory by name for libraries that are not preloaded. Null
+ * PG 17 has shared memory by name for libraries that are not preloaded; null
  * on older servers. Raises if there is no memory, or if the segment exists in
  * another size.
  */
+inline constexpr bool kHasNamedSharedMemory = PG_VERSION_NUM >= 170000;
+
 inline void *named_shared_memory([[maybe_unused]] const char *name, [[maybe_unused]] Size size,
 								 [[maybe_unused]] void (*initialize)(void *))
 {

@@ -58,7 +58,9 @@ Sizes WantedSizes()
 
 char *Aligned(void *memory)
 {
-	return reinterpret_cast<char *>(CACHELINEALIGN(memory));
+	auto *start = static_cast<char *>(memory);
+
+	return start + (CACHELINEALIGN(start) - reinterpret_cast<uintptr_t>(start));
 }
 
 void Initialize(void *memory, const Sizes &sizes)
@@ -142,6 +144,41 @@ void find_named_memory()
 	}));
 }
 
+/*
+ * The server may be out of shared memory, which must not keep anybody from
+ * locking: hence the subtransaction.
+ */
+void search_or_warn()
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+
+	BeginInternalSubTransaction(nullptr);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		find_named_memory();
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		ErrorData *error = CopyErrorData();
+
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+			ReThrowError(error);
+		search_failed = true;
+		ereport(WARNING, (errcode(error->sqlerrcode),
+						  errmsg("names and statistics of keys are not available in this session"),
+						  errdetail("%s", error->message)));
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+}
+
 } // namespace
 
 TimestampTz statistics_reset_at()
@@ -164,39 +201,10 @@ void reserve_shared_memory()
 	shmem_startup_hook = startup;
 }
 
-/*
- * The server may be out of shared memory, which must not keep anybody from
- * locking: hence the subtransaction.
- */
 void find_shared_memory()
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-
-	if (search_failed || PG_VERSION_NUM < 170000)
-		return;
-	BeginInternalSubTransaction(nullptr);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		find_named_memory();
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		ErrorData *error = CopyErrorData();
-
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		search_failed = true;
-		ereport(WARNING, (errcode(error->sqlerrcode),
-						  errmsg("names and statistics of keys are not available in this session"),
-						  errdetail("%s", error->message)));
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
+	if (kHasNamedSharedMemory && !search_failed)
+		search_or_warn();
 }
 
 void require_shared_memory()
