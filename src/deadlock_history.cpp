@@ -89,7 +89,7 @@ bool KeepsWaiting(const LockData &locks, const LockInstanceData &waiter)
 }
 
 /* This session was the victim of a deadlock that nobody has looked at; its locks are still held. */
-void read_unseen([[maybe_unused]] void *arg)
+void read_unseen()
 {
 	const LockData *locks = GetLockStatusData();
 
@@ -111,11 +111,8 @@ void read_unseen([[maybe_unused]] void *arg)
 }
 
 /* Every deadlock error leads to a rollback, which comes after the error was logged, if it was. */
-void LookForUnseen()
+void look_for_unseen([[maybe_unused]] void *arg)
 {
-	if (deadlock_ring == nullptr || looked_at < 0 || proc_exit_inprogress)
-		return;
-
 	const int64 deadlocks = deadlocks_not_yet_reported();
 	const bool grown = deadlocks > looked_at;
 
@@ -123,7 +120,13 @@ void LookForUnseen()
 	if (!grown || !MayHoldKeys())
 		return;
 	AddUnseen();
-	RunQuietly(read_unseen, nullptr);
+	read_unseen();
+}
+
+void LookForUnseen()
+{
+	if (deadlock_ring != nullptr && looked_at >= 0 && !proc_exit_inprogress)
+		RunQuietly(look_for_unseen, nullptr);
 }
 
 void end_of_transaction(XactEvent event, [[maybe_unused]] void *arg)

@@ -14,10 +14,11 @@
  *
  * What remains unseen: an error that is not logged, with the key somewhere else
  * in the cycle, or with others that wait for rows of the victim, too, or before
- * PostgreSQL 15, or with track_counts off; and a victim that never loaded this
- * library, where it is not preloaded.
+ * PostgreSQL 15, or with track_counts off, or as the second one of a session that
+ * calls none of our functions between the two and uses no savepoint; and a victim
+ * that never loaded this library, where it is not preloaded.
  *
- * Nothing here raises an error.
+ * Nothing here raises an error, but for the log hook: out of memory.
  */
 #pragma once
 

@@ -235,6 +235,14 @@ bool Directory::CountWait(const Place &place, WaitEnd end, uint64_t microseconds
 	});
 }
 
+void Directory::ForgetScope(uint32_t database, const KeyTag &tag, int32_t pid)
+{
+	const KeyIdentity key = {database, tag, 0};
+
+	SetOf(key)->ForgetScope(database, tag, pid);
+	SecondSetOf(key)->ForgetScope(database, tag, pid);
+}
+
 bool Directory::ReadByTag(uint32_t database, const KeyTag &tag, KeyRecord *out) const
 {
 	const KeyIdentity key = {database, tag, 0};

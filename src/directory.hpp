@@ -34,7 +34,7 @@ struct DirectoryTotals
 	KeyStatistics statistics; /* of all keys, those included that lost their place */
 	uint64_t used;            /* places */
 	uint64_t evicted;         /* keys that lost their place */
-	uint64_t unnamed;         /* grants and refusals of keys that found none */
+	uint64_t unnamed;         /* grants, waits and refusals of keys that found none */
 	uint64_t collisions;      /* keys that share their tag with another one */
 };
 
@@ -90,6 +90,9 @@ public:
 	bool CountGrant(const Place &place, Taker taker, int64_t now);
 	bool CountRefusal(const Place &place);
 	bool CountWait(const Place &place, WaitEnd end, uint64_t microseconds);
+
+	/* If the key was granted to that session last: how, is no longer known. */
+	void ForgetScope(uint32_t database, const KeyTag &tag, int32_t pid);
 
 	/* The key with this tag, of several the one granted last. False if there is none. */
 	bool ReadByTag(uint32_t database, const KeyTag &tag, KeyRecord *out) const;

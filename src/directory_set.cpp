@@ -114,6 +114,18 @@ void DirectorySet::SetTaker(uint32_t way, Taker taker)
 		static_cast<uint32_t>(taker.pid) << 2 | static_cast<uint32_t>(taker.scope), kRelaxed);
 }
 
+void DirectorySet::ForgetScope(uint32_t database, const KeyTag &tag, int32_t pid)
+{
+	const KeyIdentity key = {database, tag, 0};
+
+	for (uint32_t way = 0; way < kPlacesPerSet; way++)
+		if (fingerprints[way].load(kRelaxed) == Fingerprint(key) && SharesTag(Identity(way), key) &&
+			TakerOf(fronts[way]).pid == pid)
+			fronts[way].taker.store(static_cast<uint32_t>(pid) << 2 |
+										static_cast<uint32_t>(GrantScope::kMixed),
+									kRelaxed);
+}
+
 WaitCounters &DirectorySet::Waits(uint32_t way)
 {
 	std::atomic<bool> &has_waits = fronts[way].has_waits;

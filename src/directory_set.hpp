@@ -30,7 +30,8 @@ struct KeyIdentity
 	uint64_t rest;
 };
 
-/* How a key was granted; mixed if it was granted to the same session in both ways. */
+/* How a key was granted; mixed if it was granted to the same session in both ways, or one was given
+ * back. */
 enum class GrantScope : uint8_t
 {
 	kTransaction,
@@ -172,6 +173,9 @@ struct alignas(64) DirectorySet
 	void Use(uint32_t way);
 
 	void SetTaker(uint32_t way, Taker taker);
+
+	/* If the key with this tag was granted to that session last, how is no longer known. */
+	void ForgetScope(uint32_t database, const KeyTag &tag, int32_t pid);
 
 	/* The rest is for the writer. */
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "held.hpp"
+#include "shared_memory.hpp"
 
 namespace cs {
 
@@ -172,7 +173,12 @@ bool release_session_lock(const KeyTag &tag, LOCKMODE mode)
 {
 	const LOCKTAG lock_tag = LockTag(tag);
 
-	return session_holds(tag, mode) > 0 && LockRelease(&lock_tag, mode, true);
+	if (session_holds(tag, mode) == 0 || !LockRelease(&lock_tag, mode, true))
+		return false;
+	/* What is left may be a lock in transaction scope, that was taken again and not counted. */
+	if (directory != nullptr && HeldByThisSession(lock_tag, mode))
+		directory->ForgetScope(MyDatabaseId, tag, MyProcPid);
+	return true;
 }
 
 int release_all_session_locks()

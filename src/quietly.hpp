@@ -9,8 +9,9 @@ namespace cs {
 
 /*
  * Calls work(arg). An error of it is dropped, which is right only for work that
- * takes nothing but memory and LWLocks, where none was held before. Interrupts
- * wait until it is over.
+ * takes nothing but memory and LWLocks, where none was held before, and where
+ * no other error still has to be raised from the server's stack of errors.
+ * Interrupts wait until it is over.
  */
 void RunQuietly(void (*work)(void *), void *arg);
 

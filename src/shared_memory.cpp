@@ -116,32 +116,39 @@ void startup()
  */
 struct MadeSizes
 {
+	LWLock lock;
 	Sizes sizes;
 	bool made;
 };
 
 MadeSizes *made_sizes;
 
+void initialize_made_sizes(void *memory)
+{
+	auto *made = static_cast<MadeSizes *>(memory);
+
+	LWLockInitialize(&made->lock, LWLockNewTrancheId());
+	made->made = false;
+}
+
 void find_named_memory()
 {
 	static Sizes sizes;
-
-	made_sizes = static_cast<MadeSizes *>(
-		named_shared_memory(kSizesName, sizeof(MadeSizes), [](void *memory) {
-			*static_cast<MadeSizes *>(memory) = {};
-		}));
-	if (made_sizes == nullptr)
-		return;
-	sizes = made_sizes->made ? made_sizes->sizes : WantedSizes();
-
 	char name[NAMEDATALEN];
 
+	made_sizes = static_cast<MadeSizes *>(
+		named_shared_memory(kSizesName, sizeof(MadeSizes), initialize_made_sizes));
+	LWLockRegisterTranche(made_sizes->lock.tranche, "ConcurrencySafeSizes");
+	LWLockAcquire(&made_sizes->lock, LW_EXCLUSIVE);
+	sizes = made_sizes->made ? made_sizes->sizes : WantedSizes();
 	/* The server remembers the size of a name even if there was no memory for it. */
 	snprintf(name, sizeof(name), "%s %u %d", kName, sizes.directory, sizes.deadlocks);
 	use_memory(named_shared_memory(name, LayOut(sizes).end, [](void *memory) {
 		Initialize(memory, sizes);
-		*made_sizes = {sizes, true};
 	}));
+	made_sizes->sizes = sizes;
+	made_sizes->made = true;
+	LWLockRelease(&made_sizes->lock);
 }
 
 /*

@@ -33,8 +33,12 @@ void append_party(StringInfo out, const Party &party)
 		appendStringInfo(out, " in session scope, idle for " INT64_FORMAT " ms",
 						 MillisecondsSince(session->state_change));
 	if (session != nullptr && OidIsValid(session->role) && may_see_activity_of(session->role))
-		appendStringInfo(out, " (role \"%s\", application \"%s\")", NameStr(session->role_name),
-						 session->application);
+	{
+		appendStringInfoString(out, " (");
+		if (NameStr(session->role_name)[0] != '\0') /* else it was dropped */
+			appendStringInfo(out, "role \"%s\", ", NameStr(session->role_name));
+		appendStringInfo(out, "application \"%s\")", session->application);
+	}
 	appendStringInfoChar(out, '.');
 }
 

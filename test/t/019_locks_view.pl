@@ -102,6 +102,10 @@ $four->query_safe(q{COMMIT; SELECT cs_unlock('v', 'shared'); BEGIN; SELECT cs_lo
 	SELECT cs_lock('u', scope => 'session'); SELECT cs_unlock('u')});
 rows_are('mode, coalesce(scope, $$unknown$$)', "key = 'u'",
 	'exclusive unknown', 'one mode in both scopes, and then in one');
+$four->query_safe(q{COMMIT; BEGIN; SELECT cs_lock('w', scope => 'session'); SELECT cs_lock('w');
+	SELECT cs_unlock('w')});
+rows_are('mode, coalesce(scope, $$unknown$$)', "key = 'w'",
+	'exclusive unknown', 'the other way round');
 $four->query_safe('COMMIT');
 
 # Waiters; one of them holds what it waits for in a weaker mode.
