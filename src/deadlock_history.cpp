@@ -14,6 +14,8 @@
 
 namespace cs {
 
+int64 deadlocks_looked_at = -1;
+
 namespace {
 
 emit_log_hook_type former_log_hook;
@@ -24,9 +26,6 @@ Deadlock current;
 /* What a rollback found; the error may still be raised again, and then be logged. */
 Deadlock unseen;
 bool unseen_is_pending;
-
-/* What deadlocks_not_yet_reported() was when a deadlock was looked at; -1 = not known yet. */
-int64 looked_at = -1;
 
 /* How the last error that came from the lock room in this transaction began; it may be logged. */
 char recorded[128];
@@ -44,10 +43,10 @@ void record_error(const ErrorData *error, const char *key)
 	const int64 deadlocks = deadlocks_not_yet_reported();
 
 	/* The error that a rollback has met came back: it tells more than was seen then. */
-	if (deadlocks == looked_at)
+	if (deadlocks == deadlocks_looked_at)
 		unseen_is_pending = false;
 	AddUnseen();
-	looked_at = deadlocks;
+	deadlocks_looked_at = deadlocks;
 	if (!ReadDeadlock(error->detail, key, &current))
 		return;
 	fill_sessions(&current);
@@ -114,9 +113,9 @@ void read_unseen()
 void look_for_unseen([[maybe_unused]] void *arg)
 {
 	const int64 deadlocks = deadlocks_not_yet_reported();
-	const bool grown = deadlocks > looked_at;
+	const bool grown = deadlocks > deadlocks_looked_at;
 
-	looked_at = deadlocks;
+	deadlocks_looked_at = deadlocks;
 	if (!grown || !MayHoldKeys())
 		return;
 	AddUnseen();
@@ -125,7 +124,7 @@ void look_for_unseen([[maybe_unused]] void *arg)
 
 void LookForUnseen()
 {
-	if (deadlock_ring != nullptr && looked_at >= 0 && !proc_exit_inprogress)
+	if (deadlock_ring != nullptr && deadlocks_looked_at >= 0 && !proc_exit_inprogress)
 		RunQuietly(look_for_unseen, nullptr);
 }
 
@@ -145,8 +144,8 @@ void end_of_subtransaction(SubXactEvent event, [[maybe_unused]] SubTransactionId
 {
 	if (event == SUBXACT_EVENT_ABORT_SUB)
 		LookForUnseen();
-	else if (event == SUBXACT_EVENT_START_SUB && looked_at > 0)
-		looked_at = deadlocks_not_yet_reported();
+	else if (event == SUBXACT_EVENT_START_SUB && deadlocks_looked_at > 0)
+		deadlocks_looked_at = deadlocks_not_yet_reported();
 }
 
 struct LockRoomError
@@ -182,11 +181,10 @@ void RecordDeadlock(ErrorData *error, const Key &key)
 		RunQuietly(record_error_of_lock_room, &from);
 }
 
-/* The count falls when it is reported, between transactions; it grows with deadlocks alone. */
-void PrepareDeadlockHistory()
+void LookAtDeadlocksSoFar()
 {
-	if (looked_at != 0 && deadlock_ring != nullptr)
-		looked_at = deadlocks_not_yet_reported();
+	if (deadlock_ring != nullptr)
+		deadlocks_looked_at = deadlocks_not_yet_reported();
 }
 
 void watch_deadlocks()

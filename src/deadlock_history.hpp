@@ -34,8 +34,20 @@ namespace cs {
  */
 void RecordDeadlock(ErrorData *error, const Key &key);
 
-/* Before keys are locked: what happened so far is nobody's deadlock any more. */
-void PrepareDeadlockHistory();
+/* What deadlocks_not_yet_reported() was when a deadlock was looked at; -1 = not known yet. */
+extern int64 deadlocks_looked_at;
+void LookAtDeadlocksSoFar();
+
+/*
+ * Before keys are locked: what happened so far is nobody's deadlock any more.
+ * The count falls when it is reported, between transactions, and grows with
+ * deadlocks alone: if none was there, none has to be looked at.
+ */
+inline void PrepareDeadlockHistory()
+{
+	if (deadlocks_looked_at != 0)
+		LookAtDeadlocksSoFar();
+}
 
 /* Watches the log and rollbacks; called once, when the library is loaded. */
 void watch_deadlocks();

@@ -9,6 +9,8 @@
 
 namespace cs {
 
+bool collision_to_tell;
+
 namespace {
 
 /* Of a full set, so many keys are looked at; if all are in use, the new one gets no name. */
@@ -56,7 +58,6 @@ bool IsInUse(const Victim &victim)
 /* A key that was found to share its lock; told when nothing can go wrong with that. */
 struct Collision
 {
-	bool to_tell;
 	uint32 size;
 	KeyTag tag;
 	char bytes[kMaxKeyBytes];
@@ -66,7 +67,7 @@ Collision collision;
 
 void RememberCollision(const Key &key)
 {
-	collision.to_tell = true;
+	collision_to_tell = true;
 	collision.size = key.size;
 	collision.tag = key.tag;
 	memcpy(collision.bytes, key.bytes, key.size);
@@ -110,11 +111,9 @@ void end_of_transaction(XactEvent event, [[maybe_unused]] void *arg)
 } // namespace
 
 /* Only the server's log may show keys of others. */
-void tell_collision()
+void tell_found_collision()
 {
-	if (!collision.to_tell)
-		return;
-	collision.to_tell = false;
+	collision_to_tell = false;
 	ereport(LOG_SERVER_ONLY,
 			(errmsg("key \"%s\" shares its lock with another key",
 					printable(collision.bytes, collision.size)),

@@ -45,8 +45,16 @@ inline void CountRefusal(const Key &key)
 		CountRefusalInDirectory(key);
 }
 
-/* Tells the server's log if a key shares its lock with another one, once. */
-void tell_collision();
+/* A key was found to share its lock with another one. */
+extern bool collision_to_tell;
+void tell_found_collision();
+
+/* Tells the server's log about it, once. */
+inline void tell_collision()
+{
+	if (collision_to_tell)
+		tell_found_collision();
+}
 
 /* A wait begins; it ends with EndWait, or when the transaction aborts. */
 void BeginWait(const Key &key);
