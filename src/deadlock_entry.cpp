@@ -92,7 +92,6 @@ void BeginDeadlock(Deadlock *deadlock)
 {
 	memset(deadlock, 0, sizeof(*deadlock));
 	deadlock->at = GetCurrentTimestamp();
-	deadlock->database = MyDatabaseId;
 	deadlock->encoding = GetDatabaseEncoding();
 }
 

@@ -7,7 +7,7 @@
 
 namespace cs {
 
-/* An empty entry, of now and this database. */
+/* An empty entry, of now and in the encoding of this database. */
 void BeginDeadlock(Deadlock *deadlock);
 
 /*

@@ -25,7 +25,6 @@ inline constexpr int kMostDeadlockSessions = 8;
 struct Deadlock
 {
 	TimestampTz at;
-	Oid database;
 	int encoding;
 	LOCKMODE mode;         /* in which the key was waited for */
 	bool victim_waited;    /* for that key; else somebody else of the cycle did */

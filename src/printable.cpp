@@ -38,17 +38,11 @@ Encoding EncodingFor(int encoding)
 
 char *printable(const char *bytes, size_t size)
 {
-	return printable_from(GetDatabaseEncoding(), bytes, size);
-}
-
-char *printable_from(int encoding, const char *bytes, size_t size)
-{
 	char escaped[kMaxEscapedKeyBytes];
 
 	if (size > kMaxKeyBytes)
-		size = static_cast<size_t>(pg_encoding_mbcliplen(encoding, bytes, static_cast<int>(size),
-														 static_cast<int>(kMaxKeyBytes)));
-	EscapeKey(bytes, size, EncodingFor(encoding), escaped);
+		size = static_cast<size_t>(pg_mbcliplen(bytes, static_cast<int>(size), kMaxKeyBytes));
+	EscapeKey(bytes, size, EncodingFor(GetDatabaseEncoding()), escaped);
 	return pstrdup(escaped);
 }
 

@@ -18,10 +18,4 @@ Encoding EncodingFor(int encoding);
  */
 char *printable(const char *bytes, size_t size);
 
-/*
- * The same for text of a database with that encoding: if it is not the one of
- * this database, all that is not ASCII is escaped.
- */
-char *printable_from(int encoding, const char *bytes, size_t size);
-
 } // namespace cs
