@@ -157,6 +157,14 @@ AS 'MODULE_PATHNAME', 'cs_held_mode';
 COMMENT ON FUNCTION cs_held_mode(text) IS
 'the strongest mode in which this session holds the key, in either scope, or null';
 
+-- LOCK cs_key."key" locks a key. The schema is empty: without the library, there is no such table.
+CREATE SCHEMA cs_key;
+
+COMMENT ON SCHEMA cs_key IS
+'stands for keys in the statement LOCK: LOCK cs_key."key" IN EXCLUSIVE MODE';
+
+GRANT USAGE ON SCHEMA cs_key TO PUBLIC;
+
 -- Seeing ----------------------------------------------------------------------
 --
 -- What a session does is shown as pg_stat_activity shows it: in full to its role
@@ -293,6 +301,8 @@ CREATE FUNCTION cs_stat(
     OUT evicted bigint,
     OUT unnamed bigint,
     OUT collisions bigint,
+    OUT lock_orders bigint,
+    OUT lock_orders_lost bigint,
     OUT stats_reset timestamp with time zone
 )
 LANGUAGE C VOLATILE PARALLEL UNSAFE
@@ -321,6 +331,9 @@ COMMENT ON COLUMN cs_stat.unnamed IS
 'grants, waits and refusals of keys that found no place because those around were in use; they have no name in cs_locks';
 COMMENT ON COLUMN cs_stat.collisions IS
 'times a key entered the directory while another one with the same lock was there';
+COMMENT ON COLUMN cs_stat.lock_orders IS 'orders of locks that cs_lock_order remembers, of all databases';
+COMMENT ON COLUMN cs_stat.lock_orders_lost IS
+'times an order of locks, or a class of keys, found no place since cs_lock_order_reset(); it was not checked then';
 COMMENT ON COLUMN cs_stat.stats_reset IS 'when the counting began';
 
 CREATE FUNCTION cs_stat_reset()
@@ -366,8 +379,54 @@ COMMENT ON COLUMN cs_deadlocks.detail IS
 'who waited for what, and what each session was doing; only for those who may see all of them';
 COMMENT ON COLUMN cs_deadlocks.query IS 'query of the victim';
 
+CREATE FUNCTION cs_lock_order(
+    OUT held text,
+    OUT taken text,
+    OUT held_mode text,
+    OUT taken_mode text,
+    OUT in_cycle boolean,
+    OUT first_seen timestamp with time zone,
+    OUT pid integer,
+    OUT role name,
+    OUT application_name text,
+    OUT query text
+) RETURNS SETOF record
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+ROWS 100
+AS 'MODULE_PATHNAME', 'cs_lock_order';
+
+COMMENT ON FUNCTION cs_lock_order() IS
+'the rows of the view cs_lock_order';
+
+CREATE VIEW cs_lock_order AS
+SELECT * FROM cs_lock_order();
+
+COMMENT ON VIEW cs_lock_order IS
+'in which orders keys of this database were locked, by class, and where each order was seen first; classes, role, application and query only for those who may see that session in full in pg_stat_activity';
+COMMENT ON COLUMN cs_lock_order.held IS
+'class of a key that was held: what comes before the last separator of the key, or the whole key';
+COMMENT ON COLUMN cs_lock_order.taken IS 'class of a key that was locked while the other one was held';
+COMMENT ON COLUMN cs_lock_order.held_mode IS 'mode in which the one was held';
+COMMENT ON COLUMN cs_lock_order.taken_mode IS 'mode in which the other one was locked';
+COMMENT ON COLUMN cs_lock_order.in_cycle IS 'whether this order is a part of a cycle, that is of a deadlock that can happen';
+COMMENT ON COLUMN cs_lock_order.first_seen IS 'when this order was seen first';
+COMMENT ON COLUMN cs_lock_order.pid IS 'process of the session that it was seen in';
+COMMENT ON COLUMN cs_lock_order.role IS 'role of that session';
+COMMENT ON COLUMN cs_lock_order.application_name IS 'application of that session';
+COMMENT ON COLUMN cs_lock_order.query IS 'query of that session';
+
+CREATE FUNCTION cs_lock_order_reset()
+RETURNS void
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'cs_lock_order_reset';
+
+COMMENT ON FUNCTION cs_lock_order_reset() IS
+'forgets all orders of locks, of all databases, so that cycles are reported anew; for superusers and those who were granted it';
+
+REVOKE EXECUTE ON FUNCTION cs_lock_order_reset() FROM PUBLIC;
+
 -- Everybody may look; the functions decide what they show to whom.
-GRANT SELECT ON cs_locks, cs_stat_keys, cs_stat, cs_deadlocks TO PUBLIC;
+GRANT SELECT ON cs_locks, cs_stat_keys, cs_stat, cs_deadlocks, cs_lock_order TO PUBLIC;
 
 -- Working under a lock --------------------------------------------------------
 

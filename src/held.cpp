@@ -4,30 +4,38 @@
 #include <algorithm>
 
 #include "held.hpp"
-#include "shared_memory.hpp"
 
 namespace cs {
+
+uint64 held_losses;
 
 namespace {
 
 struct TransactionLock
 {
 	KeyTag tag;
+	uint16 order_class;
 	LOCKMODE mode;
 	int nest_level; /* of the (sub)transaction whose abort releases the lock */
 };
 
-/* An entry of a hash table that compares byte by byte: without padding. */
-struct SessionLock
+/* The key of a hash table that compares byte by byte: without padding. */
+struct SessionLockId
 {
 	uint32 field2;
 	uint32 field3;
 	uint32 field4;
 	int32 mode;
+};
+
+struct SessionLock
+{
+	SessionLockId id;
+	uint16 order_class;
 
 	KeyTag Tag() const
 	{
-		return {field2, field3, static_cast<uint16_t>(field4)};
+		return {id.field2, id.field3, static_cast<uint16_t>(id.field4)};
 	}
 };
 
@@ -50,39 +58,31 @@ void create_session_lock_table()
 {
 	HASHCTL settings = {};
 
-	settings.keysize = sizeof(SessionLock);
+	settings.keysize = sizeof(SessionLockId);
 	settings.entrysize = sizeof(SessionLock);
 	settings.hcxt = TopMemoryContext;
 	session_lock_table = hash_create("concurrency_safe session locks", kFirstCapacity, &settings,
 									 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 }
 
-/* Drops the notes on session locks that somebody released without telling us. */
-void drop_stale_session_locks()
-{
-	HASH_SEQ_STATUS scan;
-
-	if (session_lock_table == nullptr)
-		return;
-	hash_seq_init(&scan, session_lock_table);
-	while (auto *lock = static_cast<SessionLock *>(hash_seq_search(&scan)))
-		if (!HeldByThisSession(LockTag(lock->Tag()), lock->mode))
-			hash_search(session_lock_table, lock, HASH_REMOVE, nullptr);
-}
-
-void note_session_lock(const KeyTag &tag, LOCKMODE mode)
+void note_session_lock(const LockRequest &request)
 {
 	if (session_lock_table == nullptr)
 		create_session_lock_table();
 	if (SessionLockCount() >= session_lock_check_at)
 	{
-		drop_stale_session_locks();
+		drop_stale_notes();
 		session_lock_check_at = Max(kFirstCapacity, 2 * SessionLockCount());
 	}
 
-	const SessionLock lock = {tag.field2, tag.field3, tag.field4, mode};
+	const KeyTag &tag = request.key.tag;
+	const SessionLockId id = {tag.field2, tag.field3, tag.field4, request.mode};
+	bool found;
+	auto *lock =
+		static_cast<SessionLock *>(hash_search(session_lock_table, &id, HASH_ENTER, &found));
 
-	hash_search(session_lock_table, &lock, HASH_ENTER, nullptr);
+	if (!found || request.order_class != 0)
+		lock->order_class = request.order_class;
 }
 
 void grow_transaction_locks()
@@ -101,8 +101,11 @@ void grow_transaction_locks()
 
 void end_of_transaction(XactEvent event, [[maybe_unused]] void *arg)
 {
-	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
-		transaction_lock_count = 0;
+	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
+		return;
+	if (transaction_lock_count > 0)
+		held_losses++;
+	transaction_lock_count = 0;
 }
 
 /* An abort releases what its level took; a commit hands it to the level above. */
@@ -114,7 +117,7 @@ void end_of_subtransaction(SubXactEvent event, [[maybe_unused]] SubTransactionId
 	if (event == SUBXACT_EVENT_ABORT_SUB)
 		while (transaction_lock_count > 0 &&
 			   transaction_locks[transaction_lock_count - 1].nest_level >= level)
-			transaction_lock_count--;
+			ForgetLastTransactionLock();
 	else if (event == SUBXACT_EVENT_COMMIT_SUB)
 		for (int i = transaction_lock_count - 1; i >= 0 && transaction_locks[i].nest_level >= level;
 			 i--)
@@ -129,24 +132,71 @@ void watch_transactions()
 	RegisterSubXactCallback(end_of_subtransaction, nullptr);
 }
 
-void prepare_note(const KeyTag &tag, LOCKMODE mode, Scope scope)
+void prepare_note(const LockRequest &request, Scope scope)
 {
 	if (scope == Scope::kSession)
-		note_session_lock(tag, mode);
+		note_session_lock(request);
 	else if (transaction_lock_count == transaction_lock_capacity)
 		grow_transaction_locks();
 }
 
-void NoteTransactionLock(const KeyTag &tag, LOCKMODE mode)
+void NoteTransactionLock(const LockRequest &request)
 {
 	Assert(transaction_lock_count < transaction_lock_capacity);
-	transaction_locks[transaction_lock_count++] = {tag, mode, GetCurrentTransactionNestLevel()};
+	transaction_locks[transaction_lock_count++] = {request.key.tag, request.order_class,
+												   request.mode, GetCurrentTransactionNestLevel()};
 }
 
 void ForgetLastTransactionLock()
 {
 	Assert(transaction_lock_count > 0);
 	transaction_lock_count--;
+	held_losses++;
+}
+
+void drop_stale_notes()
+{
+	HASH_SEQ_STATUS scan;
+
+	if (session_lock_table == nullptr)
+		return;
+	held_losses++;
+	hash_seq_init(&scan, session_lock_table);
+	while (auto *lock = static_cast<SessionLock *>(hash_seq_search(&scan)))
+		if (!HeldByThisSession(LockTag(lock->Tag()), lock->id.mode))
+			hash_search(session_lock_table, &lock->id, HASH_REMOVE, nullptr);
+}
+
+void VisitHeldKeys(void (*visit)(const HeldKey &, void *), void *arg)
+{
+	HASH_SEQ_STATUS scan;
+
+	for (int i = 0; i < transaction_lock_count; i++)
+	{
+		const TransactionLock &lock = transaction_locks[i];
+
+		visit({lock.tag, lock.mode, Scope::kTransaction, lock.order_class}, arg);
+	}
+	if (SessionLockCount() == 0)
+		return;
+	hash_seq_init(&scan, session_lock_table);
+	while (auto *lock = static_cast<SessionLock *>(hash_seq_search(&scan)))
+		if (HeldByThisSession(LockTag(lock->Tag()), lock->id.mode))
+			visit({lock->Tag(), lock->id.mode, Scope::kSession, lock->order_class}, arg);
+}
+
+void ForgetOrderClasses()
+{
+	HASH_SEQ_STATUS scan;
+
+	held_losses++;
+	for (int i = 0; i < transaction_lock_count; i++)
+		transaction_locks[i].order_class = 0;
+	if (SessionLockCount() == 0)
+		return;
+	hash_seq_init(&scan, session_lock_table);
+	while (auto *lock = static_cast<SessionLock *>(hash_seq_search(&scan)))
+		lock->order_class = 0;
 }
 
 /*
@@ -167,33 +217,6 @@ int64 session_holds(const KeyTag &tag, LOCKMODE mode)
 			holds = record->lockOwners[i].nLocks;
 	LockRelease(&lock_tag, mode, false);
 	return holds;
-}
-
-bool release_session_lock(const KeyTag &tag, LOCKMODE mode)
-{
-	const LOCKTAG lock_tag = LockTag(tag);
-
-	if (session_holds(tag, mode) == 0 || !LockRelease(&lock_tag, mode, true))
-		return false;
-	/* What is left may be a lock in transaction scope, that was taken again and not counted. */
-	if (directory != nullptr && HeldByThisSession(lock_tag, mode))
-		directory->ForgetScope(MyDatabaseId, tag, MyProcPid);
-	return true;
-}
-
-int release_all_session_locks()
-{
-	HASH_SEQ_STATUS scan;
-	int released = 0;
-
-	if (session_lock_table == nullptr)
-		return 0;
-	hash_seq_init(&scan, session_lock_table);
-	while (auto *lock = static_cast<SessionLock *>(hash_seq_search(&scan)))
-		while (release_session_lock(lock->Tag(), lock->mode))
-			released++;
-	drop_stale_session_locks();
-	return released;
 }
 
 LOCKMODE StrongestHeldMode(const KeyTag &tag)
@@ -217,7 +240,7 @@ long count_held_keys(long enough)
 
 	if (noted <= enough)
 		return noted;
-	drop_stale_session_locks();
+	drop_stale_notes();
 
 	const long most = transaction_lock_count + SessionLockCount();
 	auto *tags = static_cast<KeyTag *>(

@@ -2,7 +2,7 @@
  * held.hpp - what this session took: notes beside the lock manager's truth.
  *
  * The lock manager cannot be asked which of our locks a session holds, and
- * both the limit on keys and cs_unlock_all need to know. So each lock is noted:
+ * the limit on keys, cs_unlock_all and the checks need to know. So each lock is noted:
  * locks in transaction scope in an array that ends with the transaction, locks
  * in session scope in a hash table.
  *
@@ -17,7 +17,7 @@
  */
 #pragma once
 
-#include "lock_mode.hpp"
+#include "lock_request.hpp"
 #include "lock_tag.hpp"
 
 namespace cs {
@@ -26,10 +26,10 @@ namespace cs {
 void watch_transactions();
 
 /* Before a lock is asked for: notes it in session scope, else makes room for the note. */
-void prepare_note(const KeyTag &tag, LOCKMODE mode, Scope scope);
+void prepare_note(const LockRequest &request, Scope scope);
 
 /* A lock in transaction scope that was not held before, in that mode, was granted. */
-void NoteTransactionLock(const KeyTag &tag, LOCKMODE mode);
+void NoteTransactionLock(const LockRequest &request);
 
 /* The lock in transaction scope that was noted last was given back. */
 void ForgetLastTransactionLock();
@@ -37,11 +37,26 @@ void ForgetLastTransactionLock();
 /* How often this session holds the key in session scope in that mode. */
 int64 session_holds(const KeyTag &tag, LOCKMODE mode);
 
-/* Gives one hold in session scope back; false if there is none. Other holds stay. */
-bool release_session_lock(const KeyTag &tag, LOCKMODE mode);
+/* A lock that this session holds. */
+struct HeldKey
+{
+	KeyTag tag;
+	LOCKMODE mode;
+	Scope scope;
+	uint16 order_class; /* 0 = not known */
+};
 
-/* Gives all holds in session scope back, on keys and on nothing else; returns their number. */
-int release_all_session_locks();
+/* Calls visit for each of them; a lock in session scope may be released meanwhile. */
+void VisitHeldKeys(void (*visit)(const HeldKey &, void *), void *arg);
+
+/* Changes whenever a lock may have been released, but for those released without our knowing. */
+extern uint64 held_losses;
+
+/* Drops the notes on locks in session scope that are no longer held. */
+void drop_stale_notes();
+
+/* Classes of keys have no meaning any more. */
+void ForgetOrderClasses();
 
 /* The strongest mode in which this session holds the key in any scope, or NoLock. */
 LOCKMODE StrongestHeldMode(const KeyTag &tag);

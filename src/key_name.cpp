@@ -7,14 +7,14 @@
 
 namespace cs {
 
-void WriteShownName(const KeyRecord &record, ShownName *out)
+void WriteShownName(const char *stored, uint32 size, uint8 encoding, ShownName *out)
 {
-	const bool cut = record.name_size > kStoredNameBytes;
-	const int size = cut ? pg_encoding_mbcliplen(record.encoding, record.name, kStoredNameBytes,
-												 kStoredNameBytes)
-						 : static_cast<int>(record.name_size);
+	const bool cut = size > kStoredNameBytes;
+	const int shown =
+		cut ? pg_encoding_mbcliplen(encoding, stored, kStoredNameBytes, kStoredNameBytes)
+			: static_cast<int>(size);
 
-	EscapeKey(record.name, static_cast<size_t>(size), EncodingFor(record.encoding), out->text);
+	EscapeKey(stored, static_cast<size_t>(shown), EncodingFor(encoding), out->text);
 	if (cut)
 		strlcat(out->text, "...", sizeof(out->text));
 }

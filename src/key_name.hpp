@@ -18,7 +18,13 @@ struct ShownName
 	char text[4 * kStoredNameBytes + 3 + 1];
 };
 
-void WriteShownName(const KeyRecord &record, ShownName *out);
+/* size is that of the whole name; of it, kStoredNameBytes at most are at stored. */
+void WriteShownName(const char *stored, uint32 size, uint8 encoding, ShownName *out);
+
+inline void WriteShownName(const KeyRecord &record, ShownName *out)
+{
+	WriteShownName(record.name, record.name_size, record.encoding, out);
+}
 
 /* The name of the key with that tag; false if nobody knows it. */
 bool FindShownName(Oid database, const KeyTag &tag, ShownName *out);

@@ -13,7 +13,9 @@
  */
 #include "lock.hpp"
 #include "deadlock_history.hpp"
+#include "freshness.hpp"
 #include "held.hpp"
+#include "order.hpp"
 #include "settings.hpp"
 #include "statistics.hpp"
 #include "wait_error.hpp"
@@ -40,7 +42,8 @@ void NoteGrant(LockRequest &request, Scope scope, bool first)
 {
 	request.first = first;
 	if (scope == Scope::kTransaction && first)
-		NoteTransactionLock(request.key.tag, request.mode);
+		NoteTransactionLock(request);
+	NoteOrder(request);
 	/* Taking a key again changes nothing in transaction scope, and counts in session scope. */
 	if (scope == Scope::kSession || first)
 		CountGrant(request.key, scope);
@@ -69,7 +72,8 @@ bool take_at_once(LockRequest &request, Scope scope)
 	ErrorContextCallback description = {error_context_stack, describe_request, &request};
 
 	PrefetchStatistics(request.key);
-	prepare_note(request.key.tag, request.mode, scope);
+	PrefetchLastWriter(request.key);
+	prepare_note(request, scope);
 	error_context_stack = &description;
 
 	ResourceOwner former = SwitchToTransactionOwner();
@@ -246,6 +250,33 @@ void prepare_to_observe()
 	attach_shared_memory();
 	tell_collision();
 	PrepareDeadlockHistory();
+	prepare_snapshot_check();
+}
+
+void check_snapshots(const LockRequest *requests, int count)
+{
+	for (int i = 0; i < count; i++)
+		check_snapshot_after_grant(requests[i]);
+}
+
+/* After an error, a rollback gives the locks back, but for those in session scope. */
+void check_snapshots_in_scope(const LockRequest *requests, int count, Scope scope)
+{
+	if (scope == Scope::kTransaction)
+	{
+		check_snapshots(requests, count);
+		return;
+	}
+	PG_TRY();
+	{
+		check_snapshots(requests, count);
+	}
+	PG_CATCH();
+	{
+		give_back(requests, count, scope);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
 }
 
 /* Several locks, all or none. */
@@ -305,15 +336,23 @@ bool take_locks(LockRequest *requests, int count, const LockOptions &options, Ti
 {
 	prepare_to_observe();
 	check_key_limit(requests, count);
-	return count == 1 ? take_lock(requests[0], options, budget)
-					  : take_several_locks(requests, count, options, budget);
+	check_lock_order(requests, count, budget.Limit() != 0);
+
+	const bool taken = count == 1 ? take_lock(requests[0], options, budget)
+								  : take_several_locks(requests, count, options, budget);
+
+	if (taken && !options.alone)
+		check_snapshots_in_scope(requests, count, options.scope);
+	return taken;
 }
 
-int take_available_locks(LockRequest *requests, int count, int most, Scope scope)
+int take_available_locks(LockRequest *requests, int count, int most, const LockOptions &options)
 {
+	const Scope scope = options.scope;
 	volatile int taken = 0;
 
 	prepare_to_observe();
+	check_lock_order(requests, count, false);
 	PG_TRY();
 	{
 		for (int i = 0; i < count && taken < most; i++)
@@ -325,6 +364,8 @@ int take_available_locks(LockRequest *requests, int count, int most, Scope scope
 			requests[taken] = requests[i];
 			taken = taken + 1;
 		}
+		if (!options.alone)
+			check_snapshots(requests, taken);
 	}
 	PG_CATCH();
 	{

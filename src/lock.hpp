@@ -43,12 +43,15 @@ struct LockOptions
 {
 	Scope scope;
 	OnTimeout on_timeout;
+	/* Nothing is read in this transaction: no check of what its snapshot shows. */
+	bool alone = false;
 };
 
 /*
  * Takes all the locks in the order given, or none of them. False only with
  * kReturnFalse. Besides 55P03 it raises 53400 (too many keys in this session)
- * before the first lock, 53200 (lock table full), and what may happen to
+ * before the first lock, 53200 (lock table full), what the checks of orders and snapshots
+ * raise (order.hpp, freshness.hpp), and what may happen to
  * anybody who waits: 40P01 deadlock, 57014 cancel or statement timeout. Each
  * names the key. After an error none of the locks is newly held: those in
  * session scope are given back here, the others by the rollback.
@@ -58,8 +61,8 @@ bool take_locks(LockRequest *requests, int count, const LockOptions &options, Ti
 /*
  * Takes, in the order given and without waiting, up to `most` of the locks and
  * moves those it got to the front. Returns their number. Raises what
- * take_locks raises for want of room.
+ * take_locks raises for want of room, and for a snapshot.
  */
-int take_available_locks(LockRequest *requests, int count, int most, Scope scope);
+int take_available_locks(LockRequest *requests, int count, int most, const LockOptions &options);
 
 } // namespace cs

@@ -14,13 +14,16 @@ struct LockRequest
 	LOCKMODE mode;
 	int position; /* in the caller's array */
 
+	/* Filled in before the lock is asked for: its class, 0 = not known (order_graph.hpp). */
+	uint16_t order_class;
+
 	/* Filled in when the lock is granted: it was not held before, in that mode. */
 	bool first;
 };
 
 inline LockRequest MakeRequest(const Key &key, LOCKMODE mode, int position = 0)
 {
-	return {key, mode, position, false};
+	return {key, mode, position, 0, false};
 }
 
 /*

@@ -2,8 +2,11 @@
  * module.cpp - what happens when the server loads the library.
  */
 #include "deadlock_history.hpp"
+#include "freshness.hpp"
 #include "held.hpp"
+#include "lock_statement.hpp"
 #include "settings.hpp"
+#include "statement.hpp"
 #include "statistics.hpp"
 
 extern "C" {
@@ -19,10 +22,13 @@ PGDLLEXPORT void _PG_init(void);
 void _PG_init(void)
 {
 	cs::define_settings();
-	/* The server calls the last one first: a deadlock is looked at before the notes are dropped. */
+	/* The server calls the last one first: the notes on what is held are dropped after all else. */
 	cs::watch_transactions();
+	cs::watch_writers();
 	cs::watch_waits();
 	cs::watch_deadlocks();
+	cs::watch_statements();
+	cs::watch_lock_statements();
 	if (process_shared_preload_libraries_in_progress)
 		cs::reserve_shared_memory();
 }

@@ -15,20 +15,28 @@ extern "C" {
 
 #include "access/detoast.h"
 #include "access/relation.h"
+#include "access/transam.h"
 #include "access/twophase.h"
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "catalog/dependency.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_namespace.h"
 #include "catalog/pg_operator.h"
 #include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
+#include "commands/extension.h"
+#include "executor/executor.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "nodes/plannodes.h"
+#include "nodes/primnodes.h"
 #include "nodes/value.h"
 #include "pgstat.h"
 #include "portability/instr_time.h"
@@ -37,6 +45,9 @@ extern "C" {
 #include "storage/lwlock.h"
 #include "storage/proc.h"
 #include "storage/shmem.h"
+#include "tcop/pquery.h"
+#include "tcop/tcopprot.h"
+#include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/backend_status.h"
@@ -48,8 +59,10 @@ extern "C" {
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/numeric.h"
+#include "utils/portal.h"
 #include "utils/rel.h"
 #include "utils/resowner.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
@@ -143,6 +156,46 @@ inline int64 deadlocks_not_yet_reported()
 		return count(*pgstat_prep_database_pending(MyDatabaseId));
 #endif
 	return 0;
+}
+
+/* PG 16 checks the rights on all kinds of objects with one function. */
+inline AclResult check_schema_usage(Oid schema, Oid role)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_aclcheck(NamespaceRelationId, schema, role, ACL_USAGE);
+#else
+	return pg_namespace_aclcheck(schema, role, ACL_USAGE);
+#endif
+}
+
+/*
+ * The transaction that holds the lock, if it is a prepared one that this server
+ * found when it started: such a one has its own id where others have a local
+ * one. Else invalid. PG 17 renamed the fields.
+ */
+inline TransactionId OldPreparedXid(const LockInstanceData &lock)
+{
+	const auto read = [](const auto &any, bool *has_backend) -> TransactionId {
+		if constexpr (requires { any.lxid; })
+		{
+			*has_backend = any.backend != -1;
+			return any.lxid;
+		}
+		else if constexpr (requires { any.vxid.backendId; })
+		{
+			*has_backend = any.vxid.backendId != -1;
+			return any.vxid.localTransactionId;
+		}
+		else
+		{
+			*has_backend = any.vxid.procNumber != -1;
+			return any.vxid.localTransactionId;
+		}
+	};
+	bool has_backend;
+	const TransactionId xid = read(lock, &has_backend);
+
+	return lock.pid == 0 && !has_backend ? xid : InvalidTransactionId;
 }
 
 /* PG 15 wants shared memory to be requested in a hook of its own. */

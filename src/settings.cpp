@@ -9,13 +9,26 @@
 
 namespace cs {
 
+int check_autocommit;
+int check_order;
+int check_snapshot;
 int deadlock_history;
 int default_timeout;
 int directory_size;
 char *key_separator;
+int lock_order_size;
 bool session_locks;
 
 static int max_keys_per_session;
+
+static const config_enum_entry kCheckOptions[] = {
+	{"off", 0, false}, {"warning", WARNING, false}, {"error", ERROR, false}, {nullptr, 0, false}};
+
+static const config_enum_entry kOrderOptions[] = {{"off", 0, false},
+												  {"log", LOG, false},
+												  {"warning", WARNING, false},
+												  {"error", ERROR, false},
+												  {nullptr, 0, false}};
 
 static bool check_key_separator(char **newval, [[maybe_unused]] void **extra,
 								[[maybe_unused]] GucSource source)
@@ -32,6 +45,21 @@ void define_settings()
 	const GucContext of_shared_memory =
 		process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP;
 
+	DefineCustomEnumVariable(
+		"concurrency_safe.check_autocommit",
+		"Reports a lock in transaction scope that ends with its own statement.",
+		"That is so outside a transaction block, where nothing else is done in the statement.",
+		&check_autocommit, WARNING, kCheckOptions, PGC_USERSET, 0, nullptr, nullptr, nullptr);
+	DefineCustomEnumVariable("concurrency_safe.check_order",
+							 "Reports keys that are locked in orders that can end in a deadlock.",
+							 "Each cycle of orders is reported once, when its last order is seen.",
+							 &check_order, LOG, kOrderOptions, PGC_USERSET, 0, nullptr, nullptr,
+							 nullptr);
+	DefineCustomEnumVariable(
+		"concurrency_safe.check_snapshot",
+		"Reports a lock whose last holder wrote what the snapshot in use does not show.",
+		"In READ COMMITTED never more than a warning, and only for statements that read tables.",
+		&check_snapshot, ERROR, kCheckOptions, PGC_USERSET, 0, nullptr, nullptr, nullptr);
 	DefineCustomIntVariable("concurrency_safe.deadlock_history",
 							"Number of deadlocks that cs_deadlocks remembers.",
 							"Each takes about 8 kB of shared memory.", &deadlock_history, 100, 0,
@@ -48,6 +76,10 @@ void define_settings()
 		"concurrency_safe.key_separator", "Separates the segments of a key path.",
 		"All sessions that lock the same paths must use the same separator.", &key_separator, ":",
 		PGC_USERSET, 0, check_key_separator, nullptr, nullptr);
+	DefineCustomIntVariable("concurrency_safe.lock_order_size",
+							"Number of orders of locks that cs_lock_order remembers.",
+							"Each takes about 750 bytes of shared memory.", &lock_order_size, 1000,
+							16, 32767, of_shared_memory, 0, nullptr, nullptr, nullptr);
 	DefineCustomIntVariable(
 		"concurrency_safe.max_keys_per_session", "Most keys that one session may hold at once.",
 		"0 means a quarter of the server's lock table, -1 means no limit.", &max_keys_per_session,

@@ -8,6 +8,8 @@ namespace cs {
 
 Directory *directory;
 DeadlockRing *deadlock_ring;
+LastWriters *last_writers;
+LockOrder *lock_order;
 
 namespace {
 
@@ -19,6 +21,7 @@ struct Sizes
 {
 	uint32 directory;
 	int deadlocks;
+	int orders;
 };
 
 struct Header
@@ -36,6 +39,8 @@ struct Layout
 {
 	Size directory;
 	Size deadlocks;
+	Size writers;
+	Size orders;
 	Size end;
 };
 
@@ -45,7 +50,9 @@ Layout LayOut(const Sizes &sizes)
 
 	layout.directory = CACHELINEALIGN(sizeof(Header));
 	layout.deadlocks = CACHELINEALIGN(layout.directory + Directory::Bytes(sizes.directory));
-	layout.end = CACHELINEALIGN(layout.deadlocks + DeadlockRing::Bytes(sizes.deadlocks));
+	layout.writers = CACHELINEALIGN(layout.deadlocks + DeadlockRing::Bytes(sizes.deadlocks));
+	layout.orders = CACHELINEALIGN(layout.writers + LastWriters::Bytes());
+	layout.end = CACHELINEALIGN(layout.orders + LockOrder::Bytes(sizes.orders));
 	/* The memory may begin anywhere. */
 	layout.end += PG_CACHE_LINE_SIZE;
 	return layout;
@@ -53,7 +60,7 @@ Layout LayOut(const Sizes &sizes)
 
 Sizes WantedSizes()
 {
-	return {static_cast<uint32>(directory_size), deadlock_history};
+	return {static_cast<uint32>(directory_size), deadlock_history, lock_order_size};
 }
 
 char *Aligned(void *memory)
@@ -73,6 +80,8 @@ void Initialize(void *memory, const Sizes &sizes)
 	pg_atomic_init_u64(&head->statistics_reset, static_cast<uint64>(GetCurrentTimestamp()));
 	Directory::Create(base + layout.directory, sizes.directory);
 	DeadlockRing::Create(base + layout.deadlocks, sizes.deadlocks);
+	LastWriters::Create(base + layout.writers);
+	LockOrder::Create(base + layout.orders, sizes.orders);
 }
 
 void use_memory(void *memory)
@@ -85,6 +94,10 @@ void use_memory(void *memory)
 
 	deadlock_ring = reinterpret_cast<DeadlockRing *>(base + layout.deadlocks);
 	deadlock_ring->register_lock();
+	last_writers = reinterpret_cast<LastWriters *>(base + layout.writers);
+	last_writers->register_locks();
+	lock_order = reinterpret_cast<LockOrder *>(base + layout.orders);
+	lock_order->register_lock();
 	directory = reinterpret_cast<Directory *>(base + layout.directory);
 }
 
@@ -142,7 +155,8 @@ void find_named_memory()
 	LWLockAcquire(&made_sizes->lock, LW_EXCLUSIVE);
 	sizes = made_sizes->made ? made_sizes->sizes : WantedSizes();
 	/* The server remembers the size of a name even if there was no memory for it. */
-	snprintf(name, sizeof(name), "%s %u %d", kName, sizes.directory, sizes.deadlocks);
+	snprintf(name, sizeof(name), "%s %u %d %d", kName, sizes.directory, sizes.deadlocks,
+			 sizes.orders);
 	use_memory(named_shared_memory(name, LayOut(sizes).end, [](void *memory) {
 		Initialize(memory, sizes);
 	}));
@@ -177,9 +191,10 @@ void search_or_warn()
 		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
 			ReThrowError(error);
 		search_failed = true;
-		ereport(WARNING, (errcode(error->sqlerrcode),
-						  errmsg("names and statistics of keys are not available in this session"),
-						  errdetail("%s", error->message)));
+		ereport(WARNING,
+				(errcode(error->sqlerrcode),
+				 errmsg("names, statistics and checks of keys are not available in this session"),
+				 errdetail("%s", error->message)));
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);

@@ -1,6 +1,6 @@
 /*
- * shared_memory.hpp - what all sessions share: the directory and the ring of
- * deadlocks.
+ * shared_memory.hpp - what all sessions share: the directory, the ring of
+ * deadlocks, the last writers and the orders of locks.
  *
  * Preloaded, the memory is there from the server's start. On PostgreSQL 17 and
  * later the first session that needs it makes it otherwise. In all other cases
@@ -12,12 +12,16 @@
 #include "directory.hpp"
 
 #include "deadlock_ring.hpp"
+#include "last_writers.hpp"
+#include "lock_order.hpp"
 
 namespace cs {
 
 /* Null as long as there is no shared memory. */
 extern Directory *directory;
 extern DeadlockRing *deadlock_ring;
+extern LastWriters *last_writers;
+extern LockOrder *lock_order;
 
 /* When the statistics were reset last, or the memory was made. */
 TimestampTz statistics_reset_at();

@@ -8,17 +8,44 @@
 #include "held.hpp"
 #include "lock.hpp"
 #include "printable.hpp"
+#include "release.hpp"
+#include "settings.hpp"
+#include "statement.hpp"
 
 namespace cs {
 
 namespace {
 
+/*
+ * The transaction ends with this statement, which does nothing else: a lock in
+ * transaction scope is gone at once, and protects nothing.
+ */
+bool check_alone(FunctionCallInfo fcinfo, const LockRequest *requests, int count, Scope scope)
+{
+	if (!IsAlone(fcinfo))
+		return false;
+	if (check_autocommit == 0 || scope == Scope::kSession || count == 0)
+		return true;
+
+	const Key &key = requests[0].key;
+
+	ereport(
+		check_autocommit,
+		(errcode(check_autocommit >= ERROR ? ERRCODE_NO_ACTIVE_SQL_TRANSACTION : ERRCODE_WARNING),
+		 errmsg("lock on key \"%s\" ends with its own statement", printable(key.bytes, key.size)),
+		 errdetail("Outside a transaction block each statement is a transaction of its own."),
+		 errhint("Begin a transaction before, and commit it when the work under the lock is "
+				 "done.")));
+	return true;
+}
+
 /* Takes the locks by the arguments (…, timeout_ms, mode, scope) that these functions share. */
 bool take_by_arguments(FunctionCallInfo fcinfo, LockRequest *requests, int count,
 					   OnTimeout on_timeout)
 {
-	const LockOptions options = {read_scope(fcinfo, 3), on_timeout};
+	const Scope scope = read_scope(fcinfo, 3);
 	TimeBudget budget(read_timeout(fcinfo, 1));
+	const LockOptions options = {scope, on_timeout, check_alone(fcinfo, requests, count, scope)};
 
 	return take_locks(requests, count, options, budget);
 }
@@ -134,7 +161,9 @@ Datum cs_try_lock_any(PG_FUNCTION_ARGS)
 	/* Duplicates are gone; what is left is tried in the order of the array. */
 	SortByPosition(keys.all, count);
 
-	const int taken = take_available_locks(keys.all, count, most, scope);
+	const LockOptions options = {scope, OnTimeout::kReturnFalse,
+								 check_alone(fcinfo, keys.all, count, scope)};
+	const int taken = take_available_locks(keys.all, count, most, options);
 	auto *taken_keys = static_cast<Datum *>(palloc(Max(1, taken) * sizeof(Datum)));
 
 	for (int i = 0; i < taken; i++)

@@ -40,6 +40,8 @@ enum TotalsColumn
 	kColumnEvicted,
 	kColumnUnnamed,
 	kColumnCollisions,
+	kColumnOrders,
+	kColumnOrdersLost,
 	kColumnReset,
 	kTotalsColumns
 };
@@ -84,6 +86,15 @@ void set_statistics(Row<kColumns> &row, int first, const KeyStatistics &statisti
 			Float8GetDatum(static_cast<double>(statistics.wait_us_total) / 1000));
 	row.Set(first + kColumnWaitMax, Float8GetDatum(statistics.wait_ms_max));
 	row.Set(first + kColumnHistogram, make_histogram(statistics));
+}
+
+void set_orders(Row<kTotalsColumns> &row)
+{
+	const OrderGraph *graph = lock_order->Lock(LW_SHARED);
+
+	row.Set(kColumnOrders, CountDatum(graph->Edges()));
+	row.Set(kColumnOrdersLost, CountDatum(graph->Lost()));
+	lock_order->Unlock();
 }
 
 /* What of a deadlock the caller may see. */
@@ -223,6 +234,7 @@ Datum cs_stat(PG_FUNCTION_ARGS)
 	row.Set(kColumnEvicted, CountDatum(totals.evicted));
 	row.Set(kColumnUnnamed, CountDatum(totals.unnamed));
 	row.Set(kColumnCollisions, CountDatum(totals.collisions));
+	set_orders(row);
 	row.Set(kColumnReset, TimestampTzGetDatum(statistics_reset_at()));
 	PG_RETURN_DATUM(make_row(fcinfo, row.values, row.nulls));
 }

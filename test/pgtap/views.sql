@@ -12,7 +12,7 @@ BEGIN;
 SET LOCAL client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS concurrency_safe;
-SELECT plan(26);
+SELECT plan(31);
 
 CREATE TEMP TABLE promised (name name, columns text);
 INSERT INTO promised VALUES
@@ -25,7 +25,9 @@ INSERT INTO promised VALUES
     ('cs_stat', 'acquired bigint, waited bigint, timed_out bigint, deadlocked bigint, '
         'wait_ms_total double precision, wait_ms_max double precision, wait_histogram bigint[], '
         'directory_size bigint, directory_used bigint, directory_bytes bigint, evicted bigint, unnamed bigint, '
-        'collisions bigint, stats_reset timestamp with time zone'),
+        'collisions bigint, lock_orders bigint, lock_orders_lost bigint, stats_reset timestamp with time zone'),
+    ('cs_lock_order', 'held text, taken text, held_mode text, taken_mode text, in_cycle boolean, '
+        'first_seen timestamp with time zone, pid integer, role name, application_name text, query text'),
     ('cs_deadlocks', 'at timestamp with time zone, key text, mode text, pid integer, role name, '
         'application_name text, detail text, query text');
 
@@ -62,23 +64,29 @@ SELECT is_empty($$ SELECT attrelid::regclass, attname FROM own JOIN pg_attribute
                 'every column of a view has a comment');
 SELECT results_eq($$ SELECT name, context, unit, coalesce(short_desc, '') <> '', coalesce(extra_desc, '') <> ''
                      FROM pg_settings WHERE name LIKE 'concurrency\_safe.%' ORDER BY name COLLATE "C" $$,
-                  $$ VALUES ('concurrency_safe.deadlock_history', 'postmaster', NULL, true, true),
+                  $$ VALUES ('concurrency_safe.check_autocommit', 'user', NULL, true, true),
+                            ('concurrency_safe.check_order', 'user', NULL, true, true),
+                            ('concurrency_safe.check_snapshot', 'user', NULL, true, true),
+                            ('concurrency_safe.deadlock_history', 'postmaster', NULL, true, true),
                             ('concurrency_safe.default_timeout', 'user', 'ms', true, true),
                             ('concurrency_safe.directory_size', 'postmaster', NULL, true, true),
                             ('concurrency_safe.key_separator', 'user', NULL, true, true),
+                            ('concurrency_safe.lock_order_size', 'postmaster', NULL, true, true),
                             ('concurrency_safe.max_keys_per_session', 'superuser', NULL, true, true),
                             ('concurrency_safe.session_locks', 'user', NULL, true, true) $$,
                   'preloaded: who may change a setting and when, its unit and its description');
 
 -- What PUBLIC may do, every role may.
 SELECT is_empty($$ SELECT objid::regprocedure FROM own JOIN pg_proc AS p ON p.oid = objid
-                   WHERE classid = 'pg_proc'::regclass AND proname <> 'cs_stat_reset' AND proacl IS NOT NULL $$,
+                   WHERE classid = 'pg_proc'::regclass AND proname NOT LIKE 'cs\_%\_reset' AND proacl IS NOT NULL $$,
                 'everybody may call every function');
 SELECT function_privs_are('cs_stat_reset'::name, '{}'::name[], 'public', '{}'::name[], 'but cs_stat_reset');
+SELECT function_privs_are('cs_lock_order_reset'::name, '{}'::name[], 'public', '{}'::name[], 'and cs_lock_order_reset');
 CREATE ROLE cs_pgtap_user;
 SET LOCAL ROLE cs_pgtap_user;
 SELECT lives_ok('SELECT count(*) FROM ' || name, 'an ordinary role may read ' || name) FROM promised ORDER BY name;
 SELECT throws_ok('SELECT cs_stat_reset()', '42501', NULL, 'and not reset the statistics');
+SELECT throws_ok('SELECT cs_lock_order_reset()', '42501', NULL, 'and not forget the orders of locks');
 SELECT throws_ok('SELECT cs_cancel_holders(NULL)', '22004', NULL, 'the holders of no key cannot be cancelled');
 SELECT is(cs_cancel_holders('cs:free'), 0, 'those of a free key are none');
 RESET ROLE;

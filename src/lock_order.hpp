@@ -1,0 +1,50 @@
+/*
+ * lock_order.hpp - the graph of lock orders in shared memory, with its lock.
+ *
+ * Sessions ask it once for each class and each edge, and then know them until
+ * the generation changes.
+ */
+#pragma once
+
+#include <atomic>
+
+#include "order_graph.hpp"
+#include "postgres.hpp"
+
+namespace cs {
+
+class LockOrder
+{
+public:
+	static Size Bytes(int most);
+	static LockOrder *Create(void *memory, int most);
+
+	/* Gives the lock its name; once in every process. */
+	void register_lock();
+
+	/* Changes when all is forgotten: numbers of classes and edges mean nothing any more. */
+	uint32 Generation() const
+	{
+		return generation.load(std::memory_order_relaxed);
+	}
+
+	/* The graph, to be used until Unlock. */
+	OrderGraph *Lock(LWLockMode mode);
+	void Unlock();
+
+	void Reset();
+
+	/* True for the first caller since the last reset. */
+	bool IsFirstToTell()
+	{
+		return !told.exchange(true);
+	}
+
+private:
+	LWLock lock;
+	std::atomic<uint32> generation;
+	std::atomic<bool> told; /* that there is no place for all orders */
+	alignas(PG_CACHE_LINE_SIZE) char graph[FLEXIBLE_ARRAY_MEMBER];
+};
+
+} // namespace cs
