@@ -52,20 +52,20 @@ uint64 LastWriters::AdvanceClock()
 void LastWriters::Enter(const WriterKey &key, FullTransactionId xid, bool intent, uint64 began,
 						uint64 ended)
 {
-	Slot &slot = slots[key.set];
+	std::atomic<uint64> &last = newest[key.set];
 	const Writer writer = {key.key, U64FromFullTransactionId(xid), ended, intent};
 
 	LWLockAcquire(LockOf(key), LW_EXCLUSIVE);
-	EnterWriter(slot.set, writer, began, IsSeenByAll);
-	if (slot.newest.load(std::memory_order_relaxed) < writer.xid)
-		slot.newest.store(writer.xid, std::memory_order_relaxed);
+	EnterWriter(sets[key.set], writer, began, IsSeenByAll);
+	if (last.load(std::memory_order_relaxed) < writer.xid)
+		last.store(writer.xid, std::memory_order_relaxed);
 	LWLockRelease(LockOf(key));
 }
 
 WriterSet LastWriters::Read(const WriterKey &key)
 {
 	LWLockAcquire(LockOf(key), LW_SHARED);
-	const WriterSet set = slots[key.set].set;
+	const WriterSet set = sets[key.set];
 
 	LWLockRelease(LockOf(key));
 	return set;

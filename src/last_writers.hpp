@@ -54,15 +54,15 @@ public:
 	/* Before a lock is asked for: lets the memory come while the lock manager works. */
 	void Prefetch(const WriterKey &key) const
 	{
-		__builtin_prefetch(&slots[key.set].newest);
+		__builtin_prefetch(&newest[key.set]);
 	}
 
 	/* Had every writer of the key ended before that xid began? May say no without need. */
 	bool AllBefore(const WriterKey &key, TransactionId xid) const
 	{
-		const uint64 newest = slots[key.set].newest.load(std::memory_order_relaxed);
+		const uint64 last = newest[key.set].load(std::memory_order_relaxed);
 
-		return newest == 0 || TransactionIdPrecedes(static_cast<TransactionId>(newest), xid);
+		return last == 0 || TransactionIdPrecedes(static_cast<TransactionId>(last), xid);
 	}
 
 	/* The set of the key as it is now. */
@@ -79,12 +79,6 @@ public:
 	}
 
 private:
-	struct alignas(PG_CACHE_LINE_SIZE) Slot
-	{
-		std::atomic<uint64> newest; /* highest xid that was ever entered */
-		WriterSet set;
-	};
-
 	static constexpr uint32 kLocks = 64;
 
 	LWLock *LockOf(const WriterKey &key)
@@ -95,7 +89,12 @@ private:
 	pg_atomic_uint64 clock;
 	std::atomic<bool> knows_old_prepared;
 	LWLockPadded locks[kLocks];
-	Slot slots[kWriterSets];
+	/*
+	 * The highest xid that was ever entered into each set. Every grant looks at it, and hardly any
+	 * at the set: apart from the sets, these lie in few pages.
+	 */
+	std::atomic<uint64> newest[kWriterSets];
+	WriterSet sets[kWriterSets];
 };
 
 } // namespace cs
