@@ -5,9 +5,13 @@
 #
 #   bulk            one statement that locks 100,000 keys, and the commit that releases
 #                   them, against pg_advisory_xact_lock(hashtextextended(key, 0))
-#   bulk-preloaded  the same with the library preloaded: names and statistics
+#   bulk-unchecked  the same with the library preloaded, for names and statistics, and
+#                   the checks off
+#   bulk-preloaded  the same with the library preloaded and all checks on
 #   hot             one key taken again and again, preloaded against not preloaded: in
 #                   one statement, and in a transaction each
+#   order           the check of an order of locks that is known: one key taken again and
+#                   again while another one is held, check_order on against off
 #   views           cs_locks with 10,000 keys held, against pg_locks
 #   transfer        CALL cs_transfer, 16 clients on 1,000 accounts, against the same
 #                   transfer with row locks from the client
@@ -16,8 +20,11 @@
 
 set -euo pipefail
 
+ALL_CASES=(bulk bulk-unchecked bulk-preloaded hot order views transfer)
+
 usage() {
-    echo "usage: bash bench/run.sh [--runs N] [bulk|bulk-preloaded|hot|views|transfer...]"
+    echo "usage: bash bench/run.sh [--runs N] [CASE...]"
+    echo "cases: ${ALL_CASES[*]}"
 }
 
 runs=7 cases=()
@@ -27,19 +34,21 @@ while (($# > 0)); do
             runs=${2:?$(usage)}
             shift
             ;;
-        bulk | bulk-preloaded | hot | views | transfer) cases+=("$1") ;;
         --help | -h)
             usage
             exit 0
             ;;
         *)
-            usage >&2
-            exit 2
+            [[ " ${ALL_CASES[*]} " == *" $1 "* ]] || {
+                usage >&2
+                exit 2
+            }
+            cases+=("$1")
             ;;
     esac
     shift
 done
-((${#cases[@]} > 0)) || cases=(bulk bulk-preloaded hot views transfer)
+((${#cases[@]} > 0)) || cases=("${ALL_CASES[@]}")
 
 # shellcheck source=scripts/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../scripts/common.sh"
@@ -77,22 +86,26 @@ locks_held() {
         -c "$1" -c "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'" | tail -n 1
 }
 
-# fresh_server [preloaded]: with the extension in database bench.
+# fresh_server [preloaded [SETTING...]]: with the extension in database bench. What is
+# measured makes no mistake that a check would report: at error it would fail.
 fresh_server() {
     local settings=(fsync=off max_locks_per_transaction=4000 shared_buffers=256MB
-        autovacuum=off)
-    [[ ${1-} != preloaded ]] || settings+=(shared_preload_libraries=concurrency_safe)
+        autovacuum=off concurrency_safe.check_autocommit=error
+        concurrency_safe.check_snapshot=error concurrency_safe.check_order=error)
+    [[ ${1-} != preloaded ]] || settings+=(shared_preload_libraries=concurrency_safe "${@:2}")
     start_server "${settings[@]}"
     run_psql -d postgres -c 'CREATE DATABASE bench'
     run_psql -d bench -c 'CREATE EXTENSION concurrency_safe'
 }
 
+# bulk [preloaded SETTING...]: its keys are locked one by one, in any order, which is
+# what check_order reports once.
 bulk() {
     local a b statement preloaded=${1-}
     local reference='SELECT count(pg_advisory_xact_lock(hashtextextended(key, 0))) FROM keys;'
     local candidate='SELECT count(cs_lock(key)) FROM keys;'
-    say "bulk: milliseconds for 100,000 keys; built-in, cs_lock${preloaded:+, $preloaded}"
-    fresh_server "$preloaded"
+    say "bulk: milliseconds for 100,000 keys; built-in, cs_lock${preloaded:+, $*}"
+    fresh_server "$@"
     run_psql -d bench -c "
         CREATE TABLE keys AS
             SELECT 'withdraw:user:' || i AS key FROM generate_series(1, 100000) AS i"
@@ -109,10 +122,14 @@ bulk() {
             SELECT format('%s of %s locks found no place for their name', unnamed, acquired)
             FROM cs_stat")"
     fi
-    say "bulk: cs_lock takes $(median_ratio) of the built-in pair's time${preloaded:+, $preloaded}"
+    say "bulk: cs_lock takes $(median_ratio) of the built-in pair's time${preloaded:+, $*}"
 }
 
-bulk_preloaded() { bulk preloaded; }
+bulk_preloaded() { bulk preloaded concurrency_safe.check_order=log; }
+
+bulk_unchecked() {
+    bulk preloaded concurrency_safe.check_{autocommit,snapshot,order}=off
+}
 
 # Milliseconds of a statement that takes one key a million times: the median of 9.
 again_ms() {
@@ -127,7 +144,7 @@ again_ms() {
 # Microseconds of a transaction that takes the key, one client.
 transaction_us() {
     local script=$TMP_ROOT/hot.sql
-    echo "SELECT cs_lock('hot');" >"$script"
+    echo "SELECT cs_lock('hot'), 1;" >"$script"
     "${AS_USER[@]}" "$PG_BIN/pgbench" -h "$SOCKET_DIR" -U postgres -n -M prepared -c 1 \
         -T "${BENCH_SECONDS:-5}" -f "$script" bench |
         sed -nE 's/^tps = ([0-9.]+) .*/\1/p' | awk '{printf "%.2f\n", 1000000 / $1}'
@@ -154,6 +171,27 @@ hot() {
     done
 }
 
+order() {
+    local a b i check added=()
+    say "order: milliseconds for a million locks while another class is held; check off, on"
+    fresh_server preloaded
+    ratios=()
+    while read -r a b; do
+        note_pair "$a" "$b"
+        added+=("$(awk -v a="$a" -v b="$b" 'BEGIN {print b - a}')")
+    done < <({
+        echo "BEGIN; SELECT cs_lock('order:1'), cs_lock('stock:1');"
+        for ((i = 0; i < runs; i++)); do
+            for check in off log; do
+                printf '%s\n' "SET LOCAL concurrency_safe.check_order = $check;" '\timing on' \
+                    "SELECT count(cs_lock('stock:1')) FROM generate_series(1, 1000000);" \
+                    '\timing off'
+            done
+        done
+    } | run_psql -d bench -At | sed -nE 's/^Time: ([0-9.]+) ms.*/\1/p' | paste - -)
+    say "order: the check of a known order adds $(printf '%s\n' "${added[@]}" | median) ns to a lock"
+}
+
 views() {
     local a b i count
     say "views: milliseconds with 10,000 keys held; pg_locks, cs_locks"
@@ -163,6 +201,7 @@ views() {
         note_pair "$a" "$b"
     done < <({
         echo "BEGIN; SET concurrency_safe.max_keys_per_session = -1;"
+        echo "SET concurrency_safe.check_order = off;"
         echo "SELECT count(cs_lock('order:' || i)) FROM generate_series(1, 10000) AS i;"
         for ((i = 0; i < runs; i++)); do
             for view in pg_locks cs_locks; do
@@ -171,7 +210,7 @@ views() {
             done
         done
     } | run_psql -d bench -At | sed -nE 's/^Time: ([0-9.]+) ms.*/\1/p' | paste - -)
-    count=$(run_psql -d bench -At -c BEGIN \
+    count=$(run_psql -d bench -At -c "SET concurrency_safe.check_order = off" -c BEGIN \
         -c "SELECT count(cs_lock('order:' || i)) FROM generate_series(1, 10000) AS i" \
         -c "SELECT count(*) FROM cs_locks WHERE key ~ '^order:[0-9]+\$'" | tail -n 1)
     [[ $count == 10000 ]] || die "cs_locks shows $count keys"

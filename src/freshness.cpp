@@ -208,8 +208,8 @@ void raise_stale_transaction(const LockRequest &request)
 			(errcode(error ? ERRCODE_T_R_SERIALIZATION_FAILURE : ERRCODE_WARNING),
 			 errmsg("could not serialize access due to concurrent holder of key \"%s\"",
 					printable(request.key.bytes, request.key.size)),
-			 errdetail("The transaction that held the key last and wrote committed after the "
-					   "snapshot of this transaction was taken, which does not show its changes."),
+			 errdetail("The last transaction that wrote while it held the key committed after the "
+					   "snapshot of this transaction was taken."),
 			 errhint("Retry the transaction.  One that begins with LOCK cs_key.\"key\" takes its "
 					 "snapshot when it has the key.")));
 }
