@@ -8,7 +8,7 @@ use lib $FindBin::RealBin;
 use KeyTest;
 use Test::More;
 
-my $node = new_node('main', "deadlock_timeout = '20ms'");
+my $node = new_node('main', $any_order, "deadlock_timeout = '20ms'");
 my $holder = KeyTest::Session->new($node);
 my $session = KeyTest::Session->new($node);
 my $settings = q{SELECT md5(string_agg(name || '=' || setting, ',' ORDER BY name))

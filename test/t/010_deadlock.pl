@@ -9,7 +9,7 @@ use KeyTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = new_node('main', 'max_connections = 30');
+my $node = new_node('main', $any_order, 'max_connections = 30');
 $node->safe_psql('postgres',
 	'CREATE TABLE item (id int PRIMARY KEY, n int); INSERT INTO item VALUES (1, 0)');
 

@@ -8,7 +8,7 @@ use lib $FindBin::RealBin;
 use KeyTest;
 use Test::More;
 
-my $node = new_node('main', 'max_connections = 10', 'max_locks_per_transaction = 10',
+my $node = new_node('main', $any_order, 'max_connections = 10', 'max_locks_per_transaction = 10',
 	'max_wal_senders = 0', 'autovacuum = off');
 my $greedy = KeyTest::Session->new($node);
 my $other = KeyTest::Session->new($node);

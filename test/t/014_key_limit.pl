@@ -9,7 +9,7 @@ use lib $FindBin::RealBin;
 use KeyTest;
 use Test::More;
 
-my $node = new_node('main');
+my $node = new_node('main', $any_order);
 my $session = KeyTest::Session->new($node);
 my $holder = KeyTest::Session->new($node);
 my $keys = "(SELECT array_agg('many:' || i) FROM generate_series(1, 100000) i)";

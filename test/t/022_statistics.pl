@@ -10,7 +10,7 @@ use KeyTest;
 use Test::More;
 
 # PostgreSQL::Test::Cluster turns restart_after_crash off.
-my $node = new_node('main', 'restart_after_crash = on', "deadlock_timeout = '10ms'",
+my $node = new_node('main', $any_order, 'restart_after_crash = on', "deadlock_timeout = '10ms'",
 	'log_statement = none');
 my ($holder, $waiter, $watcher) =
   map { KeyTest::Session->new($node, name => $_) } qw(holder waiter watcher);

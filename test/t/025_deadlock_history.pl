@@ -10,7 +10,7 @@ use KeyTest;
 use List::Util qw(sum);
 use Test::More;
 
-my $node = new_node('main', 'max_connections = 30', "deadlock_timeout = '10min'");
+my $node = new_node('main', $any_order, 'max_connections = 30', "deadlock_timeout = '10min'");
 $node->safe_psql('postgres', q{
 	CREATE ROLE teller LOGIN;
 	CREATE ROLE clerk LOGIN;

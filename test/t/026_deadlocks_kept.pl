@@ -9,7 +9,7 @@ use KeyTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = new_node('main', "deadlock_timeout = '10min'");
+my $node = new_node('main', $any_order, "deadlock_timeout = '10min'");
 $node->safe_psql('postgres',
 	'CREATE TABLE item (id int PRIMARY KEY, n int); INSERT INTO item VALUES (1, 0), (2, 0)');
 

@@ -20,7 +20,7 @@ if (!$locale && -d '/usr/lib/locale/C.utf8')
 	symlink '/usr/lib/locale/C.utf8', "$ENV{LOCPATH}/$locale";
 }
 
-my $node = new_node('main', 'max_connections = 30', "deadlock_timeout = '10min'");
+my $node = new_node('main', $any_order, 'max_connections = 30', "deadlock_timeout = '10min'");
 my ($victim, $other, $admin);
 
 sub connect_to

@@ -11,7 +11,10 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-our @EXPORT = qw(new_node locks_are locks_become elapsed_ms);
+our @EXPORT = qw($any_order new_node locks_are locks_become elapsed_ms);
+
+# A setting for tests that lock keys in orders that can deadlock, or one by one, on purpose.
+our $any_order = 'concurrency_safe.check_order = off';
 
 # An interrupted test still has to stop its servers: die runs the END blocks.
 $SIG{$_} //= sub { die "death by signal $_[0]\n" }
