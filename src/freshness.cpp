@@ -11,6 +11,7 @@
 #include "lock_tag.hpp"
 #include "printable.hpp"
 #include "statement.hpp"
+#include "written.hpp"
 
 namespace cs {
 
@@ -26,16 +27,6 @@ struct End
 
 End end;
 
-/*
- * How far the transaction had come when it had written nothing yet, or nothing
- * that was not rolled back. Every statement that writes rows makes the number
- * of the next command greater.
- */
-CommandId unwritten_until = FirstCommandId;
-
-/* The deepest subtransaction level that began when nothing was written. */
-int unwritten_level = 1;
-
 bool MayWriteBelow(LOCKMODE mode)
 {
 	return mode == kExclusive || mode == kSharedIntentExclusive || mode == kIntentExclusive;
@@ -45,21 +36,6 @@ bool MayWriteBelow(LOCKMODE mode)
 bool ReadsBelow(LOCKMODE mode)
 {
 	return mode == kExclusive || mode == kSharedIntentExclusive || mode == kShared;
-}
-
-bool has_written()
-{
-	if (!TransactionIdIsValid(GetTopTransactionIdIfAny()))
-		return false;
-	/* Counts a command that wrote and was not counted yet. */
-	CommandCounterIncrement();
-	return GetCurrentCommandId(false) != unwritten_until;
-}
-
-bool HasWrittenByCommands()
-{
-	return TransactionIdIsValid(GetTopTransactionIdIfAny()) &&
-		   GetCurrentCommandId(false) != unwritten_until;
 }
 
 void EnterKey(const HeldKey &held, [[maybe_unused]] void *arg)
@@ -86,13 +62,6 @@ void EnterAll(uint64 ended)
 	VisitHeldKeys(EnterKey, nullptr);
 }
 
-void ForgetTransaction()
-{
-	end.xid = InvalidFullTransactionId;
-	unwritten_until = FirstCommandId;
-	unwritten_level = 1;
-}
-
 void end_of_transaction(XactEvent event, [[maybe_unused]] void *arg)
 {
 	switch (event)
@@ -107,46 +76,14 @@ void end_of_transaction(XactEvent event, [[maybe_unused]] void *arg)
 		case XACT_EVENT_COMMIT:
 			if (FullTransactionIdIsValid(end.xid))
 				EnterAll(last_writers->AdvanceClock());
-			ForgetTransaction();
+			end.xid = InvalidFullTransactionId;
 			break;
 		case XACT_EVENT_PREPARE:
 		case XACT_EVENT_ABORT:
-			ForgetTransaction();
+			end.xid = InvalidFullTransactionId;
 			break;
 		default:
 			break;
-	}
-}
-
-/*
- * A statement that goes on around the subtransaction writes without being
- * counted after it.
- */
-bool WritesAround()
-{
-	for (const RunningStatement *running = running_statements; running != nullptr;
-		 running = running->outer)
-		if (WritesRows(running->query))
-			return true;
-	return false;
-}
-
-/* What was written in a subtransaction that is rolled back was not written. */
-void end_of_subtransaction(SubXactEvent event, [[maybe_unused]] SubTransactionId self,
-						   [[maybe_unused]] SubTransactionId parent, [[maybe_unused]] void *arg)
-{
-	const int level = GetCurrentTransactionNestLevel();
-
-	if (event == SUBXACT_EVENT_START_SUB && unwritten_level == level - 1 &&
-		!HasWrittenByCommands() && !WritesAround())
-		unwritten_level = level;
-	else if (event == SUBXACT_EVENT_COMMIT_SUB)
-		unwritten_level = Min(unwritten_level, level - 1);
-	else if (event == SUBXACT_EVENT_ABORT_SUB)
-	{
-		if (level <= unwritten_level)
-			unwritten_until = GetCurrentCommandId(false);
-		unwritten_level = Min(unwritten_level, level - 1);
 	}
 }
 
@@ -164,10 +101,23 @@ struct Sight
 			   TransactionIdDidAbort(xid);
 	}
 
-	bool SeesAllUpTo(uint64 full_xid) const
+	/* The ends of all from the first to the last; in rare cases no without need. */
+	bool SeesAll(uint64 full_first, uint64 full_last) const
 	{
-		return IsAncient(full_xid) ||
-			   TransactionIdPrecedes(static_cast<TransactionId>(full_xid), snapshot->xmin);
+		const auto first = static_cast<TransactionId>(full_first);
+		const auto last = static_cast<TransactionId>(full_last);
+
+		if (first == last)
+			return Sees(full_last);
+		if (IsAncient(full_last) || TransactionIdPrecedes(last, snapshot->xmin))
+			return true;
+		if (!TransactionIdPrecedes(last, snapshot->xmax) || snapshot->takenDuringRecovery)
+			return false;
+		for (uint32 i = 0; i < snapshot->xcnt; i++)
+			if (TransactionIdFollowsOrEquals(snapshot->xip[i], first) &&
+				TransactionIdPrecedesOrEquals(snapshot->xip[i], last))
+				return false;
+		return true;
 	}
 
 	/* Half the circle of transaction ids away, where they cannot be compared. */
@@ -187,8 +137,8 @@ bool hides_writer(Snapshot snapshot, const WriterSet &set, const LockRequest &re
 		[&](uint64 xid) {
 			return sight.Sees(xid);
 		},
-		[&](uint64 xid) {
-			return sight.SeesAllUpTo(xid);
+		[&](uint64 first, uint64 last) {
+			return sight.SeesAll(first, last);
 		});
 }
 
@@ -291,7 +241,6 @@ void note_early_release(const KeyTag &tag, LOCKMODE mode)
 void watch_writers()
 {
 	RegisterXactCallback(end_of_transaction, nullptr);
-	RegisterSubXactCallback(end_of_subtransaction, nullptr);
 }
 
 } // namespace cs

@@ -33,12 +33,12 @@ inline void PrefetchLastWriter(const Key &key)
 		last_writers->Prefetch(MakeWriterKey(key.tag));
 }
 
-/* Before the first lock of a call. */
 void find_old_writers();
 
-inline void prepare_snapshot_check()
+/* Before the first lock of a call, and before a prepared transaction is committed. */
+inline void know_old_writers()
 {
-	if (ChecksSnapshots() && !last_writers->KnowsOldPrepared())
+	if (last_writers != nullptr && !last_writers->KnowsOldPrepared())
 		find_old_writers();
 }
 

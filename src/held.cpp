@@ -13,8 +13,8 @@ namespace {
 
 struct TransactionLock
 {
+	uint64 order_class;
 	KeyTag tag;
-	uint16 order_class;
 	LOCKMODE mode;
 	int nest_level; /* of the (sub)transaction whose abort releases the lock */
 };
@@ -31,7 +31,7 @@ struct SessionLockId
 struct SessionLock
 {
 	SessionLockId id;
-	uint16 order_class;
+	uint64 order_class;
 
 	KeyTag Tag() const
 	{
@@ -143,7 +143,7 @@ void prepare_note(const LockRequest &request, Scope scope)
 void NoteTransactionLock(const LockRequest &request)
 {
 	Assert(transaction_lock_count < transaction_lock_capacity);
-	transaction_locks[transaction_lock_count++] = {request.key.tag, request.order_class,
+	transaction_locks[transaction_lock_count++] = {request.order_class, request.key.tag,
 												   request.mode, GetCurrentTransactionNestLevel()};
 }
 
@@ -183,20 +183,6 @@ void VisitHeldKeys(void (*visit)(const HeldKey &, void *), void *arg)
 	while (auto *lock = static_cast<SessionLock *>(hash_seq_search(&scan)))
 		if (HeldByThisSession(LockTag(lock->Tag()), lock->id.mode))
 			visit({lock->Tag(), lock->id.mode, Scope::kSession, lock->order_class}, arg);
-}
-
-void ForgetOrderClasses()
-{
-	HASH_SEQ_STATUS scan;
-
-	held_losses++;
-	for (int i = 0; i < transaction_lock_count; i++)
-		transaction_locks[i].order_class = 0;
-	if (SessionLockCount() == 0)
-		return;
-	hash_seq_init(&scan, session_lock_table);
-	while (auto *lock = static_cast<SessionLock *>(hash_seq_search(&scan)))
-		lock->order_class = 0;
 }
 
 /*

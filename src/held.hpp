@@ -43,7 +43,7 @@ struct HeldKey
 	KeyTag tag;
 	LOCKMODE mode;
 	Scope scope;
-	uint16 order_class; /* 0 = not known */
+	uint64 order_class; /* 0 = not known */
 };
 
 /* Calls visit for each of them; a lock in session scope may be released meanwhile. */
@@ -54,9 +54,6 @@ extern uint64 held_losses;
 
 /* Drops the notes on locks in session scope that are no longer held. */
 void drop_stale_notes();
-
-/* Classes of keys have no meaning any more. */
-void ForgetOrderClasses();
 
 /* The strongest mode in which this session holds the key in any scope, or NoLock. */
 LOCKMODE StrongestHeldMode(const KeyTag &tag);

@@ -27,10 +27,14 @@ inline constexpr uint32 kWriterSets = 8192;
 
 inline WriterKey MakeWriterKey(Oid database, const KeyTag &tag)
 {
-	/* The tag is a hash; databases are spread by a multiplication with 2^32 / golden ratio. */
-	return {(tag.field4 ^ ((database * 0x9e3779b9U) >> 16)) % kWriterSets,
-			uint64{tag.field3} << 32 | tag.field2};
+	/* The tag is a hash; databases are spread by a multiplication with 2^64 / golden ratio. */
+	const uint64 spread = database * 0x9e3779b97f4a7c15U;
+
+	return {(tag.field4 ^ static_cast<uint32>(spread >> 32)) % kWriterSets,
+			(uint64{tag.field3} << 32 | tag.field2) ^ spread};
 }
+
+static_assert(std::atomic<uint64>::is_always_lock_free);
 
 class LastWriters
 {

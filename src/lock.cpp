@@ -168,6 +168,8 @@ bool wait_for_lock(LockRequest &request, Scope scope, int limit_ms, bool subtran
 	ErrorContextCallback description = {error_context_stack, describe_request, &request};
 	ErrorData *volatile error = nullptr;
 
+	/* Nobody shall have to wait for a snapshot of ours that nothing needs. */
+	InvalidateCatalogSnapshotConditionally();
 	if (subtransaction)
 	{
 		BeginInternalSubTransaction(nullptr);
@@ -250,7 +252,7 @@ void prepare_to_observe()
 	attach_shared_memory();
 	tell_collision();
 	PrepareDeadlockHistory();
-	prepare_snapshot_check();
+	know_old_writers();
 }
 
 void check_snapshots(const LockRequest *requests, int count)

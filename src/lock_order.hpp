@@ -1,8 +1,8 @@
 /*
  * lock_order.hpp - the graph of lock orders in shared memory, with its lock.
  *
- * Sessions ask it once for each class and each edge, and then know them until
- * the generation changes.
+ * Sessions ask it once for each edge, and then know it until the generation
+ * changes.
  */
 #pragma once
 
@@ -22,7 +22,7 @@ public:
 	/* Gives the lock its name; once in every process. */
 	void register_lock();
 
-	/* Changes when all is forgotten: numbers of classes and edges mean nothing any more. */
+	/* Changes when all is forgotten. */
 	uint32 Generation() const
 	{
 		return generation.load(std::memory_order_relaxed);
@@ -37,7 +37,7 @@ public:
 	/* True for the first caller since the last reset. */
 	bool IsFirstToTell()
 	{
-		return !told.exchange(true);
+		return !told.load(std::memory_order_relaxed) && !told.exchange(true);
 	}
 
 private:

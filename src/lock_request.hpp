@@ -14,8 +14,9 @@ struct LockRequest
 	LOCKMODE mode;
 	int position; /* in the caller's array */
 
-	/* Filled in before the lock is asked for: its class, 0 = not known (order_graph.hpp). */
-	uint16_t order_class;
+	/* Filled in before the lock is asked for: a hash of its class, 0 = not known (order.hpp). */
+	uint64_t order_class;
+	uint16_t class_size; /* the class is that much of the key */
 
 	/* Filled in when the lock is granted: it was not held before, in that mode. */
 	bool first;
@@ -23,7 +24,7 @@ struct LockRequest
 
 inline LockRequest MakeRequest(const Key &key, LOCKMODE mode, int position = 0)
 {
-	return {key, mode, position, 0, false};
+	return {key, mode, position, 0, 0, false};
 }
 
 /*

@@ -18,8 +18,6 @@ namespace {
 constexpr char kSchema[] = "cs_key";
 constexpr char kExtension[] = "concurrency_safe";
 
-ProcessUtility_hook_type former_hook;
-
 bool NamesKey(const RangeVar *relation)
 {
 	return relation->schemaname != nullptr && strcmp(relation->schemaname, kSchema) == 0;
@@ -82,17 +80,38 @@ void check_database(const RangeVar *relation)
 							   relation->catalogname, relation->schemaname, relation->relname)));
 }
 
-Key key_of_relation(const RangeVar *relation)
+/*
+ * The parser cuts a longer identifier, between two characters, and tells only
+ * the log. One that may have been cut is whole if the statement has it in
+ * quotes, with the closing one behind it.
+ */
+bool MayBeCut(const RangeVar *relation, const char *query)
+{
+	const auto shortest = static_cast<Size>(NAMEDATALEN - pg_database_encoding_max_length());
+	const Size size = strlen(relation->relname);
+
+	if (size < shortest)
+		return false;
+	if (size >= NAMEDATALEN - 1 || relation->location < 0)
+		return true;
+
+	const char *start = query + relation->location;
+	const char *quoted = strstr(start, quote_identifier(relation->relname));
+	const char *comma = strchr(start, ',');
+
+	return quoted == nullptr || (comma != nullptr && comma < quoted);
+}
+
+Key key_of_relation(const RangeVar *relation, const char *query)
 {
 	check_database(relation);
-	/* The parser cuts longer names without telling anybody but the log. */
-	if (strlen(relation->relname) >= NAMEDATALEN - 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("key \"%s\" is too long for LOCK",
-						printable(relation->relname, strlen(relation->relname))),
-				 errdetail("An identifier of %d bytes or more may have been cut.", NAMEDATALEN - 1),
-				 errhint("Use the function cs_lock.")));
+	if (MayBeCut(relation, query))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("key \"%s\" is too long for LOCK",
+							   printable(relation->relname, strlen(relation->relname))),
+						errdetail("It is an identifier that may have been cut at %d bytes.",
+								  NAMEDATALEN - 1),
+						errhint("Use the function cs_lock.")));
 	return make_key(relation->relname);
 }
 
@@ -104,7 +123,7 @@ void check_rights(Oid schema)
 		aclcheck_error(result, OBJECT_SCHEMA, kSchema);
 }
 
-void lock_keys(const LockStmt *statement)
+void lock_keys(const LockStmt *statement, const char *query)
 {
 	const int wanted = list_length(statement->relations);
 	const LOCKMODE mode = key_mode(statement->mode);
@@ -115,8 +134,8 @@ void lock_keys(const LockStmt *statement)
 
 	foreach (cell, statement->relations)
 	{
-		requests[count] =
-			MakeRequest(key_of_relation(static_cast<const RangeVar *>(lfirst(cell))), mode, count);
+		requests[count] = MakeRequest(
+			key_of_relation(static_cast<const RangeVar *>(lfirst(cell)), query), mode, count);
 		count++;
 	}
 	count = SortAndFold(requests, count);
@@ -129,8 +148,22 @@ void lock_keys(const LockStmt *statement)
 	take_locks(requests, count, {Scope::kTransaction, OnTimeout::kRaise}, budget);
 }
 
-/* Returns the statement without its keys, for whoever else is interested in it. */
-PlannedStmt *take_keys(PlannedStmt *planned, bool top_level)
+/* The statement without its keys, for whoever else is interested in it. */
+PlannedStmt *without_relations(const PlannedStmt *planned)
+{
+	auto *rest = makeNode(PlannedStmt);
+	auto *nothing = makeNode(LockStmt);
+
+	*rest = *planned;
+	*nothing = *reinterpret_cast<const LockStmt *>(planned->utilityStmt);
+	nothing->relations = NIL;
+	rest->utilityStmt = reinterpret_cast<Node *>(nothing);
+	return rest;
+}
+
+} // namespace
+
+PlannedStmt *lock_keys_of_statement(PlannedStmt *planned, const char *query, bool top_level)
 {
 	const auto *statement = reinterpret_cast<const LockStmt *>(planned->utilityStmt);
 	const int keys = CountKeys(statement);
@@ -144,35 +177,8 @@ PlannedStmt *take_keys(PlannedStmt *planned, bool top_level)
 	check_rights(schema);
 	require_lockable();
 	RequireTransactionBlock(top_level, "LOCK TABLE");
-	lock_keys(statement);
-
-	auto *rest = makeNode(PlannedStmt);
-	auto *nothing = makeNode(LockStmt);
-
-	*rest = *planned;
-	*nothing = *statement;
-	nothing->relations = NIL;
-	rest->utilityStmt = reinterpret_cast<Node *>(nothing);
-	return rest;
-}
-
-void process_utility(PlannedStmt *planned, const char *query, bool read_only_tree,
-					 ProcessUtilityContext context, ParamListInfo params,
-					 QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *completion)
-{
-	const auto next = former_hook != nullptr ? former_hook : standard_ProcessUtility;
-
-	if (IsA(planned->utilityStmt, LockStmt))
-		planned = take_keys(planned, context == PROCESS_UTILITY_TOPLEVEL);
-	next(planned, query, read_only_tree, context, params, environment, dest, completion);
-}
-
-} // namespace
-
-void watch_lock_statements()
-{
-	former_hook = ProcessUtility_hook;
-	ProcessUtility_hook = process_utility;
+	lock_keys(statement, query);
+	return without_relations(planned);
 }
 
 } // namespace cs

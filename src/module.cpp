@@ -4,10 +4,11 @@
 #include "deadlock_history.hpp"
 #include "freshness.hpp"
 #include "held.hpp"
-#include "lock_statement.hpp"
 #include "settings.hpp"
 #include "statement.hpp"
 #include "statistics.hpp"
+#include "utility.hpp"
+#include "written.hpp"
 
 extern "C" {
 #ifdef PG_MODULE_MAGIC_EXT
@@ -24,11 +25,12 @@ void _PG_init(void)
 	cs::define_settings();
 	/* The server calls the last one first: the notes on what is held are dropped after all else. */
 	cs::watch_transactions();
+	cs::watch_writes();
 	cs::watch_writers();
 	cs::watch_waits();
 	cs::watch_deadlocks();
 	cs::watch_statements();
-	cs::watch_lock_statements();
+	cs::watch_utility_commands();
 	if (process_shared_preload_libraries_in_progress)
 		cs::reserve_shared_memory();
 }

@@ -18,9 +18,10 @@ namespace {
 /* A class in which this session holds keys in one mode. */
 struct HeldClass
 {
-	ClassId id;
+	ClassName name;
 	LOCKMODE mode;
-	KeyTag last; /* the highest tag of them */
+	KeyTag last; /* the highest tag of these keys */
+	bool still_held;
 };
 
 /* Beyond so many the orders of a transaction are not looked at. */
@@ -30,150 +31,88 @@ HeldClass held[kMostHeldClasses];
 int held_count;
 uint64 held_losses_seen;
 
-/* Classes that this session has looked up; longer names are looked up again. */
-struct KnownClass
-{
-	ClassId id; /* 0 = none */
-	uint16 size;
-	char name[60];
-};
+/* Orders that are in the graph, as far as this session knows, mixed; 0 = none. */
+constexpr int kKnownOrderBits = 8;
 
-constexpr uint32 kKnownClasses = 64;
+uint64 known_orders[1 << kKnownOrderBits];
 
-KnownClass known_classes[kKnownClasses];
-KnownClass *last_class = &known_classes[0];
-
-/* Orders that are in the graph, as far as this session knows; 0 = none. */
-constexpr uint32 kKnownOrders = 256;
-
-uint64 known_orders[kKnownOrders];
-
-/* Of the graph that all this is about. */
+/* Of the graph that they are about. */
 uint32 generation;
 
-uint64 Packed(const Order &order)
+uint64 Mix(const HeldClass &before, const LockRequest &request)
 {
-	return uint64{order.held} << 32 | uint64{order.taken} << 16 |
-		   static_cast<uint32>(order.held_mode << 8) | order.taken_mode;
+	const uint64 modes = static_cast<uint64>(before.mode << 4 | request.mode);
+	uint64 mixed = (before.name.hash ^ (modes << 56)) * 0x9e3779b97f4a7c15U;
+
+	/* The finalizer of MurmurHash3 by Austin Appleby, public domain, without its first steps. */
+	mixed = (mixed ^ (mixed >> 33) ^ request.order_class) * 0xc4ceb9fe1a85ec53U;
+	return mixed ^ (mixed >> 33);
 }
 
-uint64 &KnownOrder(uint64 packed)
+uint64 &KnownOrder(uint64 mixed)
 {
-	return known_orders[(packed * 0x9e3779b97f4a7c15U) >> 56];
+	return known_orders[mixed >> (64 - kKnownOrderBits)];
 }
 
-static_assert(kKnownOrders == 1 << (64 - 56));
-
-/* By the ends of the name: classes differ in the one or the other. */
-KnownClass *KnownClassFor(const char *name, size_t size)
+/* The part of the key that is the name of its class begins it. A key that is all class is no
+ * other's class. */
+void FindClass(LockRequest &request)
 {
-	uint64 first = 0;
-	uint64 last = 0;
-	const size_t part = Min(size, sizeof(first));
-
-	memcpy(&first, name, part);
-	memcpy(&last, name + size - part, part);
-	return &known_classes[((first * 31 + last + size) * 0x9e3779b97f4a7c15U) >> 58];
-}
-
-static_assert(kKnownClasses == 1 << (64 - 58));
-
-bool Is(const KnownClass &known, const char *name, size_t size)
-{
-	return known.size == size && known.id != 0 && memcmp(known.name, name, size) == 0;
-}
-
-void tell_full()
-{
-	if (lock_order->IsFirstToTell())
-		ereport(LOG,
-				(errmsg("there is no more room for orders of locks"),
-				 errdetail("Orders of classes of keys that were not seen yet are not checked."),
-				 errhint("Increase concurrency_safe.lock_order_size, or give keys classes by "
-						 "putting what varies behind the last separator.")));
-}
-
-ClassId look_up_class(const char *name, size_t size)
-{
-	const Key hashed = MakeKey(name, size, 0);
-	const uint64 hash = uint64{hashed.tag.field3} << 32 | hashed.tag.field2;
-	OrderGraph *graph = lock_order->Lock(LW_SHARED);
-	ClassId id = graph->FindClass(hash, MyDatabaseId);
-	const bool full = !graph->HasRoomForClass();
-
-	if (id == 0 && full)
-		graph->CountLost();
-	lock_order->Unlock();
-	if (id == 0 && !full)
-	{
-		id = lock_order->Lock(LW_EXCLUSIVE)
-				 ->AddClass(
-					 hash, MyDatabaseId,
-					 {name, static_cast<uint32>(size), static_cast<uint8>(GetDatabaseEncoding())});
-		lock_order->Unlock();
-	}
-	if (id == 0)
-		tell_full();
-	return id;
-}
-
-ClassId class_of(const Key &key)
-{
+	const Key &key = request.key;
 	const size_t size = ClassSize(key.bytes, key.size, key_separator, strlen(key_separator));
+	const Key hashed = MakeKey(key.bytes, size, GetSystemIdentifier() + (size == key.size ? 1 : 0));
 
-	if (Is(*last_class, key.bytes, size))
-		return last_class->id;
-
-	KnownClass *known = KnownClassFor(key.bytes, size);
-
-	if (!Is(*known, key.bytes, size))
-	{
-		const ClassId id = look_up_class(key.bytes, size);
-
-		if (size > sizeof(known->name))
-			return id;
-		known->id = id;
-		known->size = static_cast<uint16>(size);
-		memcpy(known->name, key.bytes, size);
-	}
-	last_class = known;
-	return known->id;
+	request.class_size = static_cast<uint16>(size);
+	request.order_class = uint64{hashed.tag.field3} << 32 | hashed.tag.field2 | 1;
 }
 
-void AddHeldClass(ClassId id, LOCKMODE mode, const KeyTag &tag)
+ClassName NameOf(const LockRequest &request)
+{
+	ClassName name = {request.order_class, request.class_size, {}};
+
+	memcpy(name.bytes, request.key.bytes, Min(Size{request.class_size}, sizeof(name.bytes)));
+	return name;
+}
+
+HeldClass *FindHeldClass(uint64 hash, LOCKMODE mode)
 {
 	for (int i = 0; i < held_count; i++)
-		if (held[i].id == id && held[i].mode == mode)
-		{
-			if (held[i].last < tag)
-				held[i].last = tag;
-			return;
-		}
-	if (held_count < kMostHeldClasses)
-		held[held_count++] = {id, mode, tag};
+		if (held[i].name.hash == hash && held[i].mode == mode)
+			return &held[i];
+	return nullptr;
 }
 
-void AddHeldKey(const HeldKey &key, [[maybe_unused]] void *arg)
+void StillHeld(const HeldKey &key, [[maybe_unused]] void *arg)
 {
-	if (key.order_class != 0)
-		AddHeldClass(key.order_class, key.mode, key.tag);
+	HeldClass *of = FindHeldClass(key.order_class, key.mode);
+
+	if (of == nullptr)
+		return;
+	if (!of->still_held || of->last < key.tag)
+		of->last = key.tag;
+	of->still_held = true;
 }
 
-/* Forgets what is no longer held, and all if the graph was emptied. */
-void FollowHeld()
+/* Forgets what is no longer held, and what was known of a graph that was emptied. */
+void FollowChanges()
 {
+	int kept = 0;
+
 	if (generation != lock_order->Generation())
 	{
 		generation = lock_order->Generation();
-		memset(known_classes, 0, sizeof(known_classes));
 		memset(known_orders, 0, sizeof(known_orders));
-		ForgetOrderClasses();
 	}
 	if (held_losses_seen == held_losses)
 		return;
 	held_losses_seen = held_losses;
-	held_count = 0;
-	VisitHeldKeys(AddHeldKey, nullptr);
+	for (int i = 0; i < held_count; i++)
+		held[i].still_held = false;
+	VisitHeldKeys(StillHeld, nullptr);
+	for (int i = 0; i < held_count; i++)
+		if (held[i].still_held)
+			held[kept++] = held[i];
+	held_count = kept;
 }
 
 /* Whoever waits for the wanted lock would wait for the held one as well. */
@@ -193,10 +132,16 @@ bool NeedsNoWait(const LockRequest &request)
 	return false;
 }
 
-/* Is a key held that makes the request an order? Notes on classes may be out of date. */
+/* Keys of one class that are locked one by one have to come in the order of their tags. */
+bool IsOrder(uint64 before, const KeyTag &before_tag, const LockRequest &request)
+{
+	return before != request.order_class || request.key.tag < before_tag;
+}
+
+/* Is a key of the class held that makes the request an order? Locks may be gone unnoticed. */
 struct Question
 {
-	const HeldClass *held_class;
+	const HeldClass *before;
 	const LockRequest *request;
 	bool answer;
 };
@@ -204,59 +149,50 @@ struct Question
 void AskKey(const HeldKey &key, void *arg)
 {
 	auto *question = static_cast<Question *>(arg);
-	const LockRequest &request = *question->request;
 
-	if (key.order_class == question->held_class->id && key.mode == question->held_class->mode &&
-		(key.order_class != request.order_class || request.key.tag < key.tag))
+	if (key.order_class == question->before->name.hash && key.mode == question->before->mode &&
+		IsOrder(key.order_class, key.tag, *question->request))
 		question->answer = true;
 }
 
-void look_at_new_order(const HeldClass &held_class, const LockRequest &request)
+void look_at_new_order(const HeldClass &before, const LockRequest &request)
 {
-	const Order order = {held_class.id, request.order_class, static_cast<uint8>(held_class.mode),
-						 static_cast<uint8>(request.mode)};
-	Question question = {&held_class, &request, false};
+	Question question = {&before, &request, false};
 
 	if (NeedsNoWait(request))
 		return;
 	VisitHeldKeys(AskKey, &question);
 	if (!question.answer)
 		return;
-	if (enter_order(order, generation))
-		KnownOrder(Packed(order)) = Packed(order);
-	else
-		tell_full();
+	if (enter_order({before.name, before.mode}, {NameOf(request), request.mode}, generation))
+		KnownOrder(Mix(before, request)) = Mix(before, request);
 }
 
 } // namespace
 
 void look_at_order(LockRequest *requests, int count, bool may_wait)
 {
-	FollowHeld();
+	FollowChanges();
 	for (int i = 0; i < count; i++)
 	{
 		LockRequest &request = requests[i];
 
-		request.order_class = class_of(request.key);
-		if (request.order_class == 0 || !may_wait)
-			continue;
-		for (int h = 0; h < held_count; h++)
-		{
-			const Order order = {held[h].id, request.order_class, static_cast<uint8>(held[h].mode),
-								 static_cast<uint8>(request.mode)};
-			const uint64 packed = Packed(order);
-
-			if (order.held == order.taken && !(request.key.tag < held[h].last))
-				continue;
-			if (KnownOrder(packed) != packed)
+		FindClass(request);
+		for (int h = 0; may_wait && h < held_count; h++)
+			if (IsOrder(held[h].name.hash, held[h].last, request) &&
+				KnownOrder(Mix(held[h], request)) != Mix(held[h], request))
 				look_at_new_order(held[h], request);
-		}
 	}
 }
 
 void NoteHeldClass(const LockRequest &request)
 {
-	AddHeldClass(request.order_class, request.mode, request.key.tag);
+	HeldClass *of = FindHeldClass(request.order_class, request.mode);
+
+	if (of != nullptr)
+		of->last = of->last < request.key.tag ? request.key.tag : of->last;
+	else if (held_count < kMostHeldClasses)
+		held[held_count++] = {NameOf(request), request.mode, request.key.tag, true};
 }
 
 } // namespace cs

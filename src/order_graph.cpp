@@ -110,7 +110,7 @@ ClassId OrderGraph::AddClass(uint64_t hash, uint32_t database, const NameToStore
 
 	if (there != 0)
 		return there;
-	if (!HasRoomForClass())
+	if (classes == most)
 	{
 		CountLost();
 		return 0;
@@ -128,6 +128,8 @@ ClassId OrderGraph::AddClass(uint64_t hash, uint32_t database, const NameToStore
 
 EdgeId OrderGraph::FindEdge(const Order &order) const
 {
+	if (order.held == 0 || order.taken == 0)
+		return 0;
 	for (EdgeId id = Class(order.held).first_edge; id != 0; id = Edge(id).next)
 		if (Edge(id).order == order)
 			return id;

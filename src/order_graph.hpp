@@ -56,9 +56,10 @@ struct Sighting
 	char query[512];
 };
 
+/* A class is known by a hash of its name, which is never 0, in its database. */
 struct OrderClass
 {
-	uint64_t hash; /* of database and name, tells classes apart */
+	uint64_t hash;
 	uint32_t database;
 	EdgeId first_edge; /* of those that leave it */
 	uint16_t name_size;
@@ -80,6 +81,8 @@ struct OrderCycle
 	int length;
 	EdgeId edges[kLongestCycle];
 };
+
+static_assert(std::atomic<uint64_t>::is_always_lock_free);
 
 class OrderGraph
 {
@@ -111,9 +114,10 @@ public:
 	/* The class of that hash, entered if it is new. 0 if there is no place. */
 	ClassId AddClass(uint64_t hash, uint32_t database, const NameToStore &name);
 
-	bool HasRoomForClass() const
+	/* Is there a place for one more edge, whatever its classes? */
+	bool HasRoom() const
 	{
-		return classes < most;
+		return classes + 2 <= most && edges < most;
 	}
 	/* May be called while others read. */
 	void CountLost()
@@ -121,7 +125,7 @@ public:
 		lost.fetch_add(1, std::memory_order_relaxed);
 	}
 
-	/* 0 if it is not there. */
+	/* 0 if it is not there, or its classes are not. */
 	EdgeId FindEdge(const Order &order) const;
 
 	/* 0 if there is no place. */

@@ -13,8 +13,9 @@ LockOrder *lock_order;
 
 namespace {
 
-constexpr char kName[] = "concurrency_safe";
-constexpr char kSizesName[] = "concurrency_safe sizes";
+/* The number changes with the layout: a library that is replaced may meet the old memory. */
+constexpr char kName[] = "concurrency_safe 1";
+constexpr char kSizesName[] = "concurrency_safe 1 sizes";
 
 /* What fixes the layout; the settings may change while the memory stays. */
 struct Sizes

@@ -17,15 +17,18 @@ namespace cs {
 namespace {
 
 /*
- * The transaction ends with this statement, which does nothing else: a lock in
- * transaction scope is gone at once, and protects nothing.
+ * If the transaction ends with this statement, which does nothing else, a lock in
+ * transaction scope is gone at once, and protects nothing. True if nothing is
+ * read in this transaction, either.
  */
 bool check_alone(FunctionCallInfo fcinfo, const LockRequest *requests, int count, Scope scope)
 {
-	if (!IsAlone(fcinfo))
+	const PlannedStmt *alone = LoneStatement(fcinfo);
+
+	if (alone == nullptr)
 		return false;
 	if (check_autocommit == 0 || scope == Scope::kSession || count == 0)
-		return true;
+		return !ReadsTables(alone);
 
 	const Key &key = requests[0].key;
 

@@ -1,6 +1,8 @@
 /*
  * statement.cpp - keeps the stack of running statements, and looks into plans.
  */
+#include <cstring>
+
 #include "statement.hpp"
 
 namespace cs {
@@ -80,6 +82,8 @@ bool ReadsOnlyCall(const Plan *plan, Oid function)
 
 bool DoesOnly(const Plan *plan, Oid function)
 {
+	if (IsA(plan, Limit))
+		plan = plan->lefttree;
 	if (IsA(plan, Result))
 		return plan->lefttree == nullptr && plan->qual == NIL &&
 			   reinterpret_cast<const Result *>(plan)->resconstantqual == nullptr &&
@@ -88,14 +92,17 @@ bool DoesOnly(const Plan *plan, Oid function)
 }
 
 /*
- * A cursor of a function is a portal as well. The portals of simple queries and
- * of EXECUTE are invisible; one of the extended protocol runs the very text
- * that the client sent.
+ * A cursor of a function is a portal as well. That of a client runs the very text
+ * that the client sent, or what an EXECUTE that the client sent refers to.
  */
 bool IsOfClient(Portal portal)
 {
-	return !portal->visible ||
-		   (debug_query_string != nullptr && strcmp(portal->sourceText, debug_query_string) == 0);
+	const char *sent = debug_query_string;
+
+	if (sent == nullptr || strcmp(portal->sourceText, sent) == 0)
+		return sent != nullptr;
+	return !portal->visible &&
+		   pg_strncasecmp(sent + strspn(sent, " \t\r\n"), "execute", strlen("execute")) == 0;
 }
 
 } // namespace
@@ -117,21 +124,17 @@ bool ReadsTables(const PlannedStmt *statement)
 	return false;
 }
 
-bool WritesRows(const QueryDesc *query)
-{
-	return query->operation != CMD_SELECT || query->plannedstmt->hasModifyingCTE ||
-		   query->plannedstmt->rowMarks != NIL;
-}
-
-bool IsAlone(FunctionCallInfo fcinfo)
+const PlannedStmt *LoneStatement(FunctionCallInfo fcinfo)
 {
 	if (IsTransactionBlock() || ActivePortal == nullptr || list_length(ActivePortal->stmts) != 1)
-		return false;
+		return nullptr;
 
 	const auto *statement = static_cast<const PlannedStmt *>(linitial(ActivePortal->stmts));
 
-	return statement->commandType == CMD_SELECT && !statement->hasModifyingCTE &&
-		   DoesOnly(statement->planTree, fcinfo->flinfo->fn_oid) && IsOfClient(ActivePortal);
+	if (statement->commandType == CMD_SELECT && !statement->hasModifyingCTE &&
+		DoesOnly(statement->planTree, fcinfo->flinfo->fn_oid) && IsOfClient(ActivePortal))
+		return statement;
+	return nullptr;
 }
 
 void watch_statements()

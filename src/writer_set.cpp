@@ -1,5 +1,5 @@
 /*
- * writer_set.cpp - how a crowd answers for many. No PostgreSQL here.
+ * writer_set.cpp - what happens when a set is full. No PostgreSQL here.
  */
 #include "writer_set.hpp"
 
@@ -24,21 +24,12 @@ Writer *ChooseForCrowd(WriterSet &set)
 	return chosen;
 }
 
-void JoinCrowd(Crowd &crowd, const Writer &writer, const Writer &newest, uint64_t began)
+void JoinCrowd(Crowd &crowd, uint64_t xid)
 {
-	if (crowd.xid == 0)
-	{
-		crowd = {writer.xid, writer.ended, true};
-		return;
-	}
-	/* The newest ended after all of them: it stands for them. */
-	if (crowd.exact && EndedBefore(crowd.ended, newest.ended, began) &&
-		EndedBefore(writer.ended, newest.ended, began))
-	{
-		crowd = {newest.xid, newest.ended, true};
-		return;
-	}
-	crowd = {crowd.xid > writer.xid ? crowd.xid : writer.xid, kNotEnded, false};
+	if (crowd.first == 0)
+		crowd = {xid, xid};
+	else
+		crowd = {xid < crowd.first ? xid : crowd.first, xid > crowd.last ? xid : crowd.last};
 }
 
 } // namespace cs

@@ -11,7 +11,7 @@
  *
  * No writer is forgotten that some snapshot may not see. If too many find no
  * place, the set answers for all of its keys in common: that can cost somebody
- * a needless retry, but never hides a writer.
+ * a needless error, but never hides a writer.
  *
  * Pure: compiles without PostgreSQL.
  */
@@ -35,13 +35,11 @@ struct Writer
 	bool intent; /* it held an intent lock, wrote below the key */
 };
 
-/* Writers that found no place of their own. */
+/* Writers that found no place of their own: some of those from the first to the last. */
 struct Crowd
 {
-	uint64_t xid; /* 0 = nobody */
-	uint64_t ended;
-	/* Who sees xid sees them all; else only who sees the end of everybody up to xid does. */
-	bool exact;
+	uint64_t first; /* xid, 0 = nobody */
+	uint64_t last;
 };
 
 struct WriterSet
@@ -72,8 +70,8 @@ inline bool Repeats(const Writer &a, const Writer &b)
 /* The writer whose place is taken if none is free: the oldest one that has ended. */
 Writer *ChooseForCrowd(WriterSet &set);
 
-/* Adds a writer that found no place to the crowd; newest is the one that took its place. */
-void JoinCrowd(Crowd &crowd, const Writer &writer, const Writer &newest, uint64_t began);
+/* Adds a writer to the crowd. */
+void JoinCrowd(Crowd &crowd, uint64_t xid);
 
 /*
  * Enters a writer. is_seen_by_all(xid): does every snapshot, now and later, see
@@ -99,9 +97,9 @@ void EnterWriter(WriterSet &set, const Writer &writer, uint64_t began, IsSeenByA
 	if (place == nullptr)
 	{
 		place = ChooseForCrowd(set);
-		if (set.crowd.xid != 0 && is_seen_by_all(set.crowd.xid))
-			set.crowd.xid = 0;
-		JoinCrowd(set.crowd, *place, writer, began);
+		if (set.crowd.first != 0 && is_seen_by_all(set.crowd.last))
+			set.crowd.first = 0;
+		JoinCrowd(set.crowd, place->xid);
 	}
 	*place = writer;
 }
@@ -110,19 +108,17 @@ void EnterWriter(WriterSet &set, const Writer &writer, uint64_t began, IsSeenByA
  * Is there a writer whose work a snapshot may not see? reads_below: the lock
  * that was taken covers what is below the key, so intent locks matter.
  * sees(xid): the snapshot sees the end of that transaction, or it is the own
- * one; sees_all_up_to(xid): it sees the end of that one and of all before it.
+ * one; sees_all(first, last): it sees the ends of all from the first to the last.
  */
-template <class Sees, class SeesAllUpTo>
+template <class Sees, class SeesAll>
 bool HasUnseenWriter(const WriterSet &set, uint64_t key, bool reads_below, Sees sees,
-					 SeesAllUpTo sees_all_up_to)
+					 SeesAll sees_all)
 {
 	for (const Writer &writer : set.writers)
 		if (writer.xid != 0 && writer.key == key && (reads_below || !writer.intent) &&
 			!sees(writer.xid))
 			return true;
-	if (set.crowd.xid == 0)
-		return false;
-	return set.crowd.exact ? !sees(set.crowd.xid) : !sees_all_up_to(set.crowd.xid);
+	return set.crowd.first != 0 && !sees_all(set.crowd.first, set.crowd.last);
 }
 
 } // namespace cs
