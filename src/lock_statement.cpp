@@ -80,12 +80,29 @@ void check_database(const RangeVar *relation)
 							   relation->catalogname, relation->schemaname, relation->relname)));
 }
 
+/* quote_identifier spares the quotes where it can; here they matter. */
+const char *in_quotes(const char *name)
+{
+	StringInfoData out;
+
+	initStringInfo(&out);
+	appendStringInfoChar(&out, '"');
+	for (; *name != '\0'; name++)
+	{
+		if (*name == '"')
+			appendStringInfoChar(&out, '"');
+		appendStringInfoChar(&out, *name);
+	}
+	appendStringInfoChar(&out, '"');
+	return out.data;
+}
+
 /*
  * The parser cuts a longer identifier, between two characters, and tells only
  * the log. One that may have been cut is whole if the statement has it in
  * quotes, with the closing one behind it.
  */
-bool MayBeCut(const RangeVar *relation, const char *query)
+bool may_be_cut(const RangeVar *relation, const char *query)
 {
 	const auto shortest = static_cast<Size>(NAMEDATALEN - pg_database_encoding_max_length());
 	const Size size = strlen(relation->relname);
@@ -96,7 +113,7 @@ bool MayBeCut(const RangeVar *relation, const char *query)
 		return true;
 
 	const char *start = query + relation->location;
-	const char *quoted = strstr(start, quote_identifier(relation->relname));
+	const char *quoted = strstr(start, in_quotes(relation->relname));
 	const char *comma = strchr(start, ',');
 
 	return quoted == nullptr || (comma != nullptr && comma < quoted);
@@ -105,13 +122,13 @@ bool MayBeCut(const RangeVar *relation, const char *query)
 Key key_of_relation(const RangeVar *relation, const char *query)
 {
 	check_database(relation);
-	if (MayBeCut(relation, query))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("key \"%s\" is too long for LOCK",
-							   printable(relation->relname, strlen(relation->relname))),
-						errdetail("It is an identifier that may have been cut at %d bytes.",
-								  NAMEDATALEN - 1),
-						errhint("Use the function cs_lock.")));
+	if (may_be_cut(relation, query))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("key \"%s\" is too long for LOCK",
+						printable(relation->relname, strlen(relation->relname))),
+				 errdetail("An identifier of %d bytes or more may have been cut.", NAMEDATALEN - 1),
+				 errhint("Use the function cs_lock.")));
 	return make_key(relation->relname);
 }
 

@@ -3,6 +3,8 @@
 -- and are given back one by one or all at once.
 --
 \pset null null
+-- Keys are locked one by one here, in any order.
+SET concurrency_safe.check_order = off;
 CREATE FUNCTION pg_temp.my_locks() RETURNS bigint LANGUAGE sql AS
 $$ SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid() $$;
 

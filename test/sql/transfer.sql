@@ -2,6 +2,8 @@
 -- cs_transfer: what it does when all is well.
 --
 \pset null null
+-- Keys are locked one by one here, in any order.
+SET concurrency_safe.check_order = off;
 CREATE TABLE account (id integer PRIMARY KEY, balance numeric(12, 2) NOT NULL);
 INSERT INTO account VALUES (1, 100), (2, 50), (3, 0);
 
