@@ -34,21 +34,34 @@ void run_statement(QueryDesc *query, ScanDirection direction, uint64 count, Rest
 	PG_END_TRY();
 }
 
-/* The call behind what drivers wrap around one, such as a cast of the result to text. */
-const Node *BehindCasts(const Node *node)
+/* What a cast of the result, such as drivers write it, is applied to; else null. */
+const void *CastOf(const Node *node)
 {
-	for (;;)
-		if (IsA(node, CoerceViaIO))
-			node = reinterpret_cast<const Node *>(reinterpret_cast<const CoerceViaIO *>(node)->arg);
-		else if (IsA(node, RelabelType))
-			node = reinterpret_cast<const Node *>(reinterpret_cast<const RelabelType *>(node)->arg);
-		else
-			return node;
+	switch (nodeTag(node))
+	{
+		case T_RelabelType:
+			return reinterpret_cast<const RelabelType *>(node)->arg;
+		case T_CoerceViaIO:
+			return reinterpret_cast<const CoerceViaIO *>(node)->arg;
+		case T_ArrayCoerceExpr:
+			return reinterpret_cast<const ArrayCoerceExpr *>(node)->arg;
+		case T_FuncExpr: {
+			const auto *call = reinterpret_cast<const FuncExpr *>(node);
+
+			const bool is_cast = call->funcformat == COERCE_EXPLICIT_CAST ||
+								 call->funcformat == COERCE_IMPLICIT_CAST;
+
+			return is_cast ? linitial(call->args) : nullptr;
+		}
+		default:
+			return nullptr;
+	}
 }
 
 bool IsCallOf(const Node *node, Oid function)
 {
-	node = BehindCasts(node);
+	while (const void *inner = CastOf(node))
+		node = static_cast<const Node *>(inner);
 	return IsA(node, FuncExpr) && reinterpret_cast<const FuncExpr *>(node)->funcid == function;
 }
 
