@@ -115,17 +115,30 @@ const char *describe(const Cycle &cycle, bool all)
 	return out.data;
 }
 
+/* The classes in the order of the cycle: "a" -> "b" -> "a". */
+const char *cycle_path(const Cycle &cycle)
+{
+	StringInfoData out;
+
+	initStringInfo(&out);
+	for (int i = 0; i < cycle.length; i++)
+		if (may_see(cycle, i) || may_see(cycle, i - 1))
+			appendStringInfo(&out, "\"%s\" -> ", class_name(cycle.steps[i].held));
+		else
+			appendStringInfoString(&out, "... -> ");
+	appendStringInfo(&out, "\"%s\"", class_name(cycle.steps[0].held));
+	return out.data;
+}
+
 void report(const Cycle &cycle)
 {
-	const char *held = class_name(cycle.steps[0].held);
 	const bool itself = cycle.length == 1;
 
 	ereport(check_order,
 			(check_order >= ERROR ? errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE) : 0,
-			 itself
-				 ? errmsg("keys of class \"%s\" are locked one by one, against their order", held)
-				 : errmsg("lock order \"%s\", then \"%s\" can deadlock", held,
-						  class_name(cycle.steps[0].taken)),
+			 itself ? errmsg("keys of class \"%s\" are locked one by one, against their order",
+							 class_name(cycle.steps[0].held))
+					: errmsg("keys are locked in orders that can deadlock: %s", cycle_path(cycle)),
 			 errdetail("%s", describe(cycle, false)), errdetail_log("%s", describe(cycle, true)),
 			 itself ? errhint("Keys of one class that are locked one by one can meet in both "
 							  "orders.  Lock them in one call of cs_lock_all.")
