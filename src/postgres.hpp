@@ -246,6 +246,19 @@ inline void reserve_setting_prefix(const char *prefix)
 #endif
 }
 
+/*
+ * Did statements of a pipeline come before, in this transaction? They have no
+ * transaction block, and the flag is in minor releases since 2022 alone.
+ */
+inline bool IsLaterInPipeline()
+{
+#ifdef XACT_FLAGS_PIPELINING
+	return (MyXactFlags & XACT_FLAGS_PIPELINING) != 0;
+#else
+	return false;
+#endif
+}
+
 /* Changes a setting until the end of the nest level that the caller has begun. */
 inline void set_setting_for_now(const char *name, const char *value)
 {

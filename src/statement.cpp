@@ -139,7 +139,8 @@ bool ReadsTables(const PlannedStmt *statement)
 
 const PlannedStmt *LoneStatement(FunctionCallInfo fcinfo)
 {
-	if (IsTransactionBlock() || ActivePortal == nullptr || list_length(ActivePortal->stmts) != 1)
+	if (IsTransactionBlock() || IsLaterInPipeline() || ActivePortal == nullptr ||
+		list_length(ActivePortal->stmts) != 1)
 		return nullptr;
 
 	const auto *statement = static_cast<const PlannedStmt *>(linitial(ActivePortal->stmts));
