@@ -97,10 +97,38 @@ const char *in_quotes(const char *name)
 	return out.data;
 }
 
+constexpr char kSpace[] = " \t\r\n\f\v";
+
+/* Where a part of a qualified name ends, which is in quotes or not. */
+const char *EndOfPart(const char *part)
+{
+	if (*part != '"')
+		return part + strcspn(part, " \t\r\n\f\v.,;\"");
+	for (part++; *part != '\0'; part++)
+		if (*part == '"' && *++part != '"')
+			return part;
+	return part;
+}
+
+/* Is the last part of the qualified name exactly that text? Not if there are comments in it. */
+bool LastPartIs(const char *name, const char *text)
+{
+	for (;;)
+	{
+		const char *end = EndOfPart(name);
+		const char *next = end + strspn(end, kSpace);
+
+		if (*next != '.')
+			return static_cast<Size>(end - name) == strlen(text) &&
+				   strncmp(name, text, strlen(text)) == 0;
+		name = next + 1 + strspn(next + 1, kSpace);
+	}
+}
+
 /*
  * The parser cuts a longer identifier, between two characters, and tells only
- * the log. One that may have been cut is whole if the statement has it in
- * quotes, with the closing one behind it.
+ * the log. One that may have been cut is whole if that is what the statement
+ * has in quotes.
  */
 bool may_be_cut(const RangeVar *relation, const char *query)
 {
@@ -109,14 +137,8 @@ bool may_be_cut(const RangeVar *relation, const char *query)
 
 	if (size < shortest)
 		return false;
-	if (size >= NAMEDATALEN - 1 || relation->location < 0)
-		return true;
-
-	const char *start = query + relation->location;
-	const char *quoted = strstr(start, in_quotes(relation->relname));
-	const char *comma = strchr(start, ',');
-
-	return quoted == nullptr || (comma != nullptr && comma < quoted);
+	return size >= NAMEDATALEN - 1 || relation->location < 0 ||
+		   !LastPartIs(query + relation->location, in_quotes(relation->relname));
 }
 
 Key key_of_relation(const RangeVar *relation, const char *query)

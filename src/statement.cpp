@@ -8,6 +8,7 @@
 namespace cs {
 
 RunningStatement *running_statements;
+bool client_executes;
 
 namespace {
 
@@ -106,16 +107,13 @@ bool DoesOnly(const Plan *plan, Oid function)
 
 /*
  * A cursor of a function is a portal as well. That of a client runs the very text
- * that the client sent, or what an EXECUTE that the client sent refers to.
+ * that the client sent, or what its EXECUTE refers to, which no cursor is.
  */
 bool IsOfClient(Portal portal)
 {
-	const char *sent = debug_query_string;
-
-	if (sent == nullptr || strcmp(portal->sourceText, sent) == 0)
-		return sent != nullptr;
-	return !portal->visible &&
-		   pg_strncasecmp(sent + strspn(sent, " \t\r\n"), "execute", strlen("execute")) == 0;
+	if (client_executes && !portal->visible)
+		return true;
+	return debug_query_string != nullptr && strcmp(portal->sourceText, debug_query_string) == 0;
 }
 
 } // namespace

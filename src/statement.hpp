@@ -21,6 +21,9 @@ struct RunningStatement
 
 extern RunningStatement *running_statements;
 
+/* A prepared statement runs because the client itself sent EXECUTE. */
+extern bool client_executes;
+
 /* Does the statement read a table? What an INSERT writes to is not read. */
 bool ReadsTables(const PlannedStmt *statement);
 

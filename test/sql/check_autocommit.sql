@@ -39,10 +39,12 @@ SELECT cs_lock(key => 'named', mode => 'shared');
 SELECT cs_lock((SELECT min(relname) FROM pg_class WHERE relname = 'pg_class'));
 SELECT cs_try_lock('gset') AS locked \gset
 SELECT public.cs_lock('schema') WHERE true;
+SELECT cs_lock('limit') LIMIT 1;
 PREPARE lock AS SELECT cs_lock('prepared');
 PREPARE lock_any(text) AS SELECT * FROM cs_lock($1);
 EXECUTE lock;
 EXECUTE lock_any('prepared with argument');
+/* a comment before */ EXECUTE lock;
 -- Such a function does nothing but lock, and PostgreSQL puts its only expression in its place.
 CREATE FUNCTION lock_order(number integer) RETURNS void LANGUAGE sql
 AS $$ SELECT cs_lock('order:' || number) $$;
@@ -155,7 +157,7 @@ SELECT over_cursors();
 SELECT * FROM many_keys();
 CALL in_procedure();
 DO $$ BEGIN PERFORM cs_lock('do'); PERFORM over_cursors(); EXECUTE 'EXECUTE lock'; END $$;
-PREPARE lock_nested AS SELECT nested('k');
+PREPARE lock_nested AS SELECT nested('k'), over_cursors();
 EXECUTE lock_nested;
 CREATE FUNCTION lock_row() RETURNS trigger LANGUAGE plpgsql
 AS $$ BEGIN PERFORM cs_lock(new.key); EXECUTE 'SELECT cs_lock($1)' USING new.key; RETURN new; END $$;

@@ -105,6 +105,14 @@ SELECT pg_temp.outcome(format('LOCK cs_key.U&"%s"', repeat('\00e9', 29)));
 SELECT left(pg_temp.outcome(format('LOCK cs_key.U&"%s"', repeat('\00e9', 32))), 5);
 SELECT left(pg_temp.outcome(format('LOCK cs_key.u&"%s!+01f600" UESCAPE ''!''', repeat('k', 60))), 5);
 SELECT left(pg_temp.outcome(format('LOCK cs_key.a, cs_key.%I, cs_key.b', repeat('k', 63))), 5);
+-- The rest of a name is not taken for whole because it is elsewhere in the text.
+SELECT left(pg_temp.outcome(format(command, repeat('k', 60), chr(128512))), 5)
+FROM unnest(ARRAY['LOCK cs_key."%1$s%2$s", cs_key."%1$s"', 'LOCK cs_key."%1$s%2$s"; LOCK cs_key."%1$s"',
+                  'LOCK cs_key."%1$s%2$s" -- "%1$s"', 'LOCK cs_key."%1$s", cs_key."%1$s%2$s"']) AS command;
+-- It is whole behind every qualification, after other names and with commas.
+SELECT pg_temp.outcome(format('LOCK cs_key."%1$s", "cs_key" . "a,%1$s", cs_key."say ""%1$s""", %3$I . cs_key."%2$s"',
+                              repeat('k', 56), repeat(chr(233), 31), current_database()));
+SELECT cs_held_mode(k) FROM unnest(ARRAY['a,' || repeat('k', 56), 'say "' || repeat('k', 56) || '"', repeat(chr(233), 31)]) AS k;
 LOCK cs_key."0123456789_123456789_123456789_123456789_123456789_123456789_12";
 ROLLBACK;
 RESET client_min_messages;

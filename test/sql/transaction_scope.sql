@@ -3,6 +3,8 @@
 -- in a function, a DO block, a trigger, a cursor, a subquery.
 --
 \pset null null
+-- Keys are locked one by one here, in any order.
+SET concurrency_safe.check_order = off;
 CREATE FUNCTION pg_temp.my_locks() RETURNS bigint LANGUAGE sql AS
 $$ SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid() $$;
 CREATE FUNCTION lock_sql(key text) RETURNS void LANGUAGE sql AS $$ SELECT cs_lock(key) $$;

@@ -2,6 +2,8 @@
 -- cs_transfer: ids of many types, and names that need quotes.
 --
 \pset null null
+-- Keys are locked one by one here, in any order.
+SET concurrency_safe.check_order = off;
 CREATE FUNCTION pg_temp.outcome(command text) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
     EXECUTE command;

@@ -8,7 +8,7 @@ use lib $FindBin::RealBin;
 use KeyTest;
 use Test::More;
 
-my $node = new_node('main', 'max_prepared_transactions = 5');
+my $node = new_node('main', $any_order, 'max_prepared_transactions = 5');
 my $one = KeyTest::Session->new($node);
 my $two = KeyTest::Session->new($node);
 

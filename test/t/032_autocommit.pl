@@ -112,8 +112,7 @@ foreach my $case (
 	[ '', q{SELECT cs_lock('lock'); SELECT cs_lock('lock')} ],
 	[ 'a b', q{SELECT cs_lock('a')}, q{SELECT cs_lock('b')} ],
 	[ '', 'BEGIN', q{SELECT cs_lock('a')}, 'COMMIT' ],
-	[ '', '\set AUTOCOMMIT off', q{SELECT cs_lock('a')} ],
-	[ '', '\set FETCH_COUNT 10', q{SELECT cs_lock('a')} ])
+	[ '', '\set AUTOCOMMIT off', q{SELECT cs_lock('a')} ])
 {
 	my ($expected, @commands) = @{$case};
 	my ($out, $error) =
