@@ -15,7 +15,7 @@ BEGIN;
 SET LOCAL client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS concurrency_safe;
-SELECT plan(267);
+SELECT plan(270);
 SET LOCAL concurrency_safe.check_order = error;
 
 -- Evaluates expressions one after the other, then undoes them, as the end of a
@@ -155,6 +155,17 @@ SELECT is(pg_temp.one_by_one(low, high, middle), 'keys of class "room" are locke
 SELECT is(pg_temp.one_by_one(high, low), NULL, 'reported once') FROM room;
 SELECT results_eq('SELECT held, taken, held_mode, in_cycle FROM cs_lock_order',
                   $$ VALUES ('room', 'room', 'shared', false), ('room', 'room', 'exclusive', true) $$, 'an order of a class with itself');
+
+-- A key without a separator has a class of its own, so a parent comes before its children and not
+-- among them. A parent whose tag is above those of two children, which are in the order of their tags:
+CREATE TEMP TABLE shelf AS
+SELECT name, keys[1] AS low, keys[2] AS high
+FROM generate_series(1, 200) AS i, LATERAL (SELECT 'shelf' || i) AS n (name), pg_temp.in_tag_order(name, 2) AS keys,
+     cs_key_tag(name) AS parent, cs_key_tag(keys[2]) AS child
+WHERE parent.classid::bigint > child.classid::bigint LIMIT 1;
+SELECT is(pg_temp.cycle(format('cs_lock_path(%L)', low), format('cs_lock_path(%L)', high)), NULL, 'two paths below one parent') FROM shelf;
+SELECT is(pg_temp.one_by_one(name, low, high), NULL, 'a parent, then its children') FROM shelf;
+SELECT is(pg_temp.one_by_one(low, name), format('"%s" -> "%1$s" -> "%1$s"', name), 'a child, then its parent') FROM shelf;
 
 -- A key that is no longer held sets no mark for those that come after it.
 SELECT lives_ok('SELECT cs_lock_order_reset()', 'reset');

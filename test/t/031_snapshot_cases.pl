@@ -14,7 +14,6 @@ my $schema = q{
 	INSERT INTO t VALUES (1, 0), (2, 0);
 	CREATE UNLOGGED TABLE u (id integer PRIMARY KEY, v integer);
 	INSERT INTO u VALUES (1, 0), (2, 0);
-	CREATE TABLE done (i integer);
 	CREATE TABLE log (entry text);
 	-- Subtransactions that fail, with and without a write.
 	CREATE FUNCTION fail_to_write(target text) RETURNS void LANGUAGE plpgsql AS $$
@@ -38,29 +37,14 @@ my $schema = q{
 	CREATE TABLE deferred AS SELECT * FROM t;
 	CREATE CONSTRAINT TRIGGER fail AFTER UPDATE ON deferred DEFERRABLE INITIALLY DEFERRED
 		FOR EACH ROW EXECUTE FUNCTION fail();
-	CREATE FUNCTION lock_k() RETURNS void LANGUAGE plpgsql AS $$
-	BEGIN
-		PERFORM cs_lock('k', -1);
-	END $$;
-	CREATE FUNCTION lock_and_read() RETURNS integer LANGUAGE plpgsql AS $$
-	BEGIN
-		PERFORM cs_lock('k', -1);
-		RETURN v FROM t WHERE id = 1;
-	END $$;
-	CREATE FUNCTION number_refused(prefix text, keys integer) RETURNS integer LANGUAGE plpgsql AS $$
-	DECLARE refused integer := 0;
-	BEGIN
-		FOR i IN 1 .. keys LOOP
-			BEGIN
-				PERFORM cs_lock(prefix || i);
-			EXCEPTION WHEN serialization_failure THEN refused := refused + 1;
-			END;
-		END LOOP;
-		RETURN refused;
-	END $$};
+	CREATE FUNCTION lock_k() RETURNS void LANGUAGE plpgsql
+		AS $$ BEGIN PERFORM cs_lock('k', -1); END $$;
+	CREATE FUNCTION lock_and_read() RETURNS integer LANGUAGE plpgsql
+		AS $$ BEGIN PERFORM cs_lock('k', -1); RETURN v FROM t WHERE id = 1; END $$;
+};
 
-my $node = new_node('main', 'max_prepared_transactions = 5', 'max_locks_per_transaction = 3000',
-	'autovacuum = off', 'concurrency_safe.check_order = off');
+my $node = new_node('main', 'max_prepared_transactions = 5', 'autovacuum = off',
+	'concurrency_safe.check_order = off');
 $node->safe_psql('postgres', $schema);
 my %session;
 
@@ -191,32 +175,32 @@ my %path = (
 	'shared intent exclusive' => 'error',
 	'intent exclusive' => 'silence',
 	'intent shared' => 'silence');
+sub under
+{
+	my ($path, $mode) = @_;
+
+	return sprintf q{one: BEGIN; SELECT cs_lock_path('%s', mode => '%s'); UPDATE t SET v = v + 1; COMMIT},
+	  $path, $mode // 'X';
+}
+
 foreach my $mode (sort keys %path)
 {
-	plays($path{$mode}, "written below, the key taken in $mode mode",
-		"SELECT cs_lock('org:1', mode => '$mode')",
-		"one: BEGIN; SELECT cs_lock_path('org:1:acct:7'); $write; COMMIT");
-	plays('error', "written above, the key taken in $mode mode",
-		"SELECT cs_lock_path('org:1:acct:7', mode => '$mode')",
-		"one: BEGIN; SELECT cs_lock_path('org:1'); $write; COMMIT");
-	plays('silence', "read below, the key taken in $mode mode",
-		"SELECT cs_lock('org:1', mode => '$mode')",
-		"one: BEGIN; SELECT cs_lock_path('org:1:acct:7', mode => 'S'); $write; COMMIT");
-	plays($path{$mode}, "SIX and written, the key taken in $mode mode",
-		"SELECT cs_lock('org:1', mode => '$mode')",
-		"one: BEGIN; SELECT cs_lock_path('org:1', mode => 'SIX'); $write; COMMIT");
+	my $take = "SELECT cs_lock('org:1', mode => '$mode')";
+	my $take_path = "SELECT cs_lock_path('org:1:acct:7', mode => '$mode')";
+
+	plays($path{$mode}, "written below, $mode", $take, under('org:1:acct:7'));
+	plays($path{$mode}, "written in SIX, $mode", $take, under('org:1', 'SIX'));
+	plays('silence', "written under S below, $mode", $take, under('org:1:acct:7', 'S'));
+	plays('error', "written above, $mode", $take_path, under('org:1'));
 }
-plays('error', 'a path in S above the writer', q{SELECT cs_lock_path('org:1', mode => 'S')},
-	"one: BEGIN; SELECT cs_lock_path('org:1:acct:7'); $write; COMMIT");
-plays('silence', 'written under S', $lock, "one: BEGIN; SELECT cs_lock('k', mode => 'S'); $write; COMMIT");
-plays('error', 'first X and written, then IX, the key taken in IS mode',
-	q{SELECT cs_lock('org:1', mode => 'IS')},
-	map { "one: BEGIN; SELECT cs_lock_path('$_'); $write; COMMIT" } 'org:1', 'org:1:acct:7');
-plays('silence', 'a path beside the writer', q{SELECT cs_lock_path('org:1:acct:8')},
-	"one: BEGIN; SELECT cs_lock_path('org:1:acct:7'); $write; COMMIT");
+plays('silence', 'written under S', $lock, under('k', 'S'));
+plays('error', 'written in X, then below, intent shared',
+	q{SELECT cs_lock('org:1', mode => 'IS')}, under('org:1'), under('org:1:acct:7'));
+plays('error', 'a path in S above', q{SELECT cs_lock_path('org:1', mode => 'S')},
+	under('org:1:acct:7'));
+plays('silence', 'a path beside', q{SELECT cs_lock_path('org:1:acct:8')}, under('org:1:acct:7'));
 plays('error', 'first IS, then X', q{SELECT cs_lock('org:1')},
-	'snapshot', q{reader: SELECT cs_lock_path('org:1:acct:8', mode => 'S')},
-	"one: BEGIN; SELECT cs_lock_path('org:1:acct:7'); $write; COMMIT");
+	'snapshot', q{reader: SELECT cs_lock_path('org:1:acct:8', mode => 'S')}, under('org:1:acct:7'));
 
 # Holders of intent locks end in any order.
 my $below = q{BEGIN; SELECT cs_lock_path('org:1:acct:%s'); UPDATE t SET v = v + 1 WHERE id = %s};
@@ -226,32 +210,26 @@ plays('silence', 'both below ended before the snapshot',
 	$above, @both, 'two: COMMIT', 'one: COMMIT', 'snapshot');
 plays('error', 'the first one after it', $above, @both, 'two: COMMIT', 'snapshot', 'one: COMMIT');
 plays('error', 'the second one after it', $above, @both, 'one: COMMIT', 'snapshot', 'two: COMMIT');
+my @prepared = (@both, q{one: PREPARE TRANSACTION 'p'}, 'two: COMMIT', 'snapshot');
 plays('error', 'the first one prepared before the second ended',
-	$above, @both, q{one: PREPARE TRANSACTION 'p'}, 'two: COMMIT', 'snapshot',
-	q{two: COMMIT PREPARED 'p'});
-plays('silence', 'and rolled back', $above, @both, q{one: PREPARE TRANSACTION 'p'}, 'two: COMMIT',
-	'snapshot', q{two: ROLLBACK PREPARED 'p'});
+	$above, @prepared, q{two: COMMIT PREPARED 'p'});
+plays('silence', 'and rolled back', $above, @prepared, q{two: ROLLBACK PREPARED 'p'});
 plays('error', 'the second one prepared before the first ended',
-	$above, @both, q{two: PREPARE TRANSACTION 'p'}, 'one: COMMIT', 'snapshot',
-	q{two: COMMIT PREPARED 'p'});
+	$above, @both, q{two: PREPARE TRANSACTION 'p'}, 'one: COMMIT', 'snapshot', q{two: COMMIT PREPARED 'p'});
 
 # An error leaves no lock in session scope, and what was held before as it was.
-foreach (
-	q{cs_lock('b:k', scope => 'session')},
-	q{cs_try_lock('b:k', scope => 'session')},
-	q{cs_lock_all(ARRAY['a', 'b:k', 'c'], scope => 'session')},
-	q{cs_try_lock_all(ARRAY['a', 'b:k', 'c'], scope => 'session')},
-	q{cs_try_lock_any(ARRAY['a', 'b:k', 'c'], 3, scope => 'session')},
-	q{cs_lock_path('b:k', scope => 'session')},
-	q{cs_try_lock_path('b:k', scope => 'session')})
+my $held = q{reader: SELECT cs_lock_all(ARRAY['a', 'c'], scope => 'session')};
+foreach my $function (qw(cs_lock cs_try_lock cs_lock_path cs_try_lock_path))
 {
-	is( plays(
-			'error', $_,
-			"SELECT $_",
-			q{reader: SELECT cs_lock_all(ARRAY['a', 'c'], scope => 'session')},
-			"one: BEGIN; SELECT cs_lock('b:k'); $write; COMMIT"),
-		2,
-		'leaves nothing locked but what was before');
+	my $take = "SELECT $function('b:k', scope => 'session')";
+
+	is(plays('error', $function, $take, $held, under('b:k')), 2, "$function: two holds as before");
+}
+foreach my $function (qw(cs_lock_all cs_try_lock_all cs_try_lock_any))
+{
+	my $take = "SELECT $function(ARRAY['a', 'b:k', 'c'], 3, scope => 'session')";
+
+	is(plays('error', $function, $take, $held, under('b:k')), 2, "$function: two holds as before");
 }
 
 # Settings of the reader; those of the writer do not matter.
@@ -259,17 +237,15 @@ my $written = "one: BEGIN; $lock; $write; COMMIT";
 plays('error', 'the writer has the check off',
 	$lock, "one: SET concurrency_safe.check_snapshot = off", $written, 'one: RESET ALL');
 plays('silence', 'the reader has', $lock, 'reader: SET concurrency_safe.check_snapshot = off', $written);
-plays('warning', 'the reader wants a warning',
-	$lock, 'reader: SET concurrency_safe.check_snapshot = warning', $written);
+my $warning = 'reader: SET concurrency_safe.check_snapshot = warning';
+plays('warning', 'the reader wants a warning', $lock, $warning, $written);
 plays('silence', 'and has the lock then',
-	q{SELECT 1 / (cs_held_mode('k') = 'exclusive')::integer}, $written, "reader: SET concurrency_safe.check_snapshot = warning; $lock");
+	q{SELECT 1 / (cs_held_mode('k') = 'exclusive')::integer}, $warning, $written, "reader: $lock");
 
 # Where the snapshot comes from, and what else locks.
-plays('silence', 'a block that catches the error', q{SELECT number_refused('k', 1)}, $written);
 my $exported =
   $session{two}->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT pg_export_snapshot()');
-$session{one}->query_safe("BEGIN; $lock; $write; COMMIT");
-plays('error', 'a snapshot of somebody else', $lock,
+plays('error', 'a snapshot of somebody else', $lock, $written,
 	"reader: BEGIN ISOLATION LEVEL REPEATABLE READ; SET TRANSACTION SNAPSHOT '$exported'");
 plays('error', 'a cursor', 'FETCH c', 'snapshot', "reader: DECLARE c CURSOR FOR $lock", $written);
 plays('warning', 'a cursor that reads, in READ COMMITTED',
@@ -353,7 +329,7 @@ do
 is($tries, 3, 'the third try passes');
 
 # Prepared before a restart, or a crash, and committed after the snapshot.
-my $prepare = 
+my $prepare =
   q{BEGIN; SELECT cs_lock('%s'); UPDATE t SET v = v + 1 WHERE id = %s; PREPARE TRANSACTION '%s'};
 foreach my $end ('fast', 'immediate')
 {
@@ -368,61 +344,6 @@ foreach my $end ('fast', 'immediate')
 	plays('silence', 'and not to be seen again', $lock);
 }
 
-# Many writers while a snapshot keeps all of them in memory, and another one after it.
-sub write_keys
-{
-	my ($who, $prefix, $keys, $rounds) = @_;
-
-	return $who->start(
-		qq{DO \$\$
-		BEGIN
-			FOR i IN 0 .. $keys * $rounds - 1 LOOP
-				PERFORM cs_lock('$prefix:' || i % $keys + 1);
-				INSERT INTO done VALUES (i);
-				COMMIT;
-			END LOOP;
-		END \$\$});
-}
-
-sub refused
-{
-	my ($prefix, $keys) = @_;
-
-	return $session{reader}->query_safe("SELECT number_refused('$prefix:', $keys)");
-}
-
-my $snapshot = 'ROLLBACK; BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT FROM t';
-$session{reader}->query_safe($snapshot);
-write_keys($session{one}, 'hot', 200, 5)->finish;
-is(refused('hot', 200), 200, 'keys written again and again');
-is(refused('other', 2000), 0, 'leave room for others');
-
-$session{$_}->query_safe($snapshot) foreach qw(two reader);
-my @writers = map { KeyTest::Session->new($node) } 1 .. 4;
-write_keys($writers[$_], "many:$_", 2500, 1) foreach 0 .. $#writers;
-$_->finish foreach @writers;
-$_->quit foreach @writers;
-is($node->safe_psql('postgres', 'SELECT count(*) FROM done'), 11_000, '10,000 more keys were written');
-foreach my $written (2500, 0)
-{
-	my $when = $written ? 'before' : 'after';
-
-	is(refused("many:$_", 2500), $written, "a snapshot from $when them: $written keys refused")
-	  foreach 0 .. $#writers;
-	# Where too many writers find no place one answers for all: see writer_set.hpp.
-	cmp_ok(refused('other', 2000), '<=', $written ? 200 : 0, 'of others a few, or none');
-	$session{reader}->query_safe($snapshot);
-}
-$_->query_safe('ROLLBACK') foreach values %session;
-
-# One that writes under many keys, while another transaction writes for long.
-$session{two}->query_safe('BEGIN; INSERT INTO log VALUES (0)');
-$session{one}->query_safe(
-	qq{SET concurrency_safe.max_keys_per_session = -1; BEGIN; $write;
-	SELECT cs_lock_all(array_agg('all:' || i)) FROM generate_series(1, 20000) i; COMMIT});
-$session{reader}->query_safe($snapshot);
-is(refused($_, 2000), 0, "20,000 keys of one transaction, seen: none of $_ refused") foreach qw(all other);
-$_->query_safe('ROLLBACK') foreach values %session;
 locks_are($node, '0,0', 'nothing is left');
 $_->quit foreach values %session;
 $node->stop;
