@@ -113,8 +113,11 @@ struct Sight
 			return true;
 		if (!TransactionIdPrecedes(last, snapshot->xmax) || snapshot->takenDuringRecovery)
 			return false;
+
+		const bool from_ever = IsAncient(full_first);
+
 		for (uint32 i = 0; i < snapshot->xcnt; i++)
-			if (TransactionIdFollowsOrEquals(snapshot->xip[i], first) &&
+			if ((from_ever || TransactionIdFollowsOrEquals(snapshot->xip[i], first)) &&
 				TransactionIdPrecedesOrEquals(snapshot->xip[i], last))
 				return false;
 		return true;

@@ -152,7 +152,7 @@ EdgeId OrderGraph::AddEdge(const Order &order, const Sighting &first)
 	return id;
 }
 
-/* Does the way to the end of this edge begin at, or pass through, the class? */
+/* Does the way to the end of this edge pass through the class? */
 bool OrderGraph::PassesThrough(EdgeId edge, ClassId id) const
 {
 	const auto *visits = Part<Visit>(at.visits);
@@ -160,7 +160,7 @@ bool OrderGraph::PassesThrough(EdgeId edge, ClassId id) const
 	for (; edge != visits[edge].before; edge = visits[edge].before)
 		if (Edge(edge).order.taken == id)
 			return true;
-	return Edge(edge).order.taken == id || Edge(edge).order.held == id;
+	return Edge(edge).order.taken == id;
 }
 
 /* The way to an edge that leads back to where it began. */

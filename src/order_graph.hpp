@@ -134,8 +134,10 @@ public:
 	/*
 	 * The cycles that an edge closes and that were not reported before: of
 	 * each way back from its end to its start the shortest, up to `limit` of
-	 * them and kLongestCycle edges long. Two modes conflict if a session
-	 * that asks for the one waits for another that holds the other.
+	 * them and kLongestCycle edges long. Where orders have different modes, a
+	 * cycle whose way crosses a shorter one may be overlooked. Two modes
+	 * conflict if a session that asks for the one waits for another that holds
+	 * the other.
 	 */
 	int FindCycles(EdgeId start, bool (*conflict)(int, int), OrderCycle *cycles, int limit);
 

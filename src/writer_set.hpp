@@ -75,7 +75,8 @@ void JoinCrowd(Crowd &crowd, uint64_t xid);
 
 /*
  * Enters a writer. is_seen_by_all(xid): does every snapshot, now and later, see
- * the end of that transaction? It is asked only if there is no free place.
+ * the end of that transaction and of all before it? It is asked only if there is
+ * no free place.
  */
 template <class IsSeenByAll>
 void EnterWriter(WriterSet &set, const Writer &writer, uint64_t began, IsSeenByAll is_seen_by_all)
