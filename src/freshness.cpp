@@ -22,7 +22,6 @@ struct End
 {
 	FullTransactionId xid; /* invalid: it wrote nothing, or holds nothing */
 	uint64 began;
-	uint64 ended;
 };
 
 End end;
@@ -38,11 +37,11 @@ bool ReadsBelow(LOCKMODE mode)
 	return mode == kExclusive || mode == kSharedIntentExclusive || mode == kShared;
 }
 
-void EnterKey(const HeldKey &held, [[maybe_unused]] void *arg)
+void EnterKey(const HeldKey &held, void *ended)
 {
 	if (MayWriteBelow(held.mode))
 		last_writers->Enter(MakeWriterKey(held.tag), end.xid, held.mode != kExclusive, end.began,
-							end.ended);
+							*static_cast<const uint64 *>(ended));
 }
 
 /* Errors are still allowed. */
@@ -56,10 +55,8 @@ void begin_end()
 
 void EnterAll(uint64 ended)
 {
-	if (!FullTransactionIdIsValid(end.xid))
-		return;
-	end.ended = ended;
-	VisitHeldKeys(EnterKey, nullptr);
+	if (FullTransactionIdIsValid(end.xid))
+		VisitHeldKeys(EnterKey, &ended);
 }
 
 void end_of_transaction(XactEvent event, [[maybe_unused]] void *arg)
@@ -101,25 +98,34 @@ struct Sight
 			   TransactionIdDidAbort(xid);
 	}
 
-	/* The ends of all from the first to the last; in rare cases no without need. */
-	bool SeesAll(uint64 full_first, uint64 full_last) const
+	/*
+	 * The ends of all that may be in the crowd; no without need if somebody else
+	 * between the first and the last had not ended. Who has not even now was
+	 * none of them, so that a new snapshot gets through.
+	 */
+	bool SeesAll(const Crowd &crowd) const
 	{
-		const auto first = static_cast<TransactionId>(full_first);
-		const auto last = static_cast<TransactionId>(full_last);
+		const auto first = static_cast<TransactionId>(crowd.first);
+		const auto last = static_cast<TransactionId>(crowd.last);
 
 		if (first == last)
-			return Sees(full_last);
-		if (IsAncient(full_last) || TransactionIdPrecedes(last, snapshot->xmin))
+			return Sees(crowd.last);
+		if (IsAncient(crowd.last) || TransactionIdPrecedes(last, snapshot->xmin))
 			return true;
 		if (!TransactionIdPrecedes(last, snapshot->xmax) || snapshot->takenDuringRecovery)
 			return false;
 
-		const bool from_ever = IsAncient(full_first);
+		const bool from_ever = IsAncient(crowd.first);
 
 		for (uint32 i = 0; i < snapshot->xcnt; i++)
-			if ((from_ever || TransactionIdFollowsOrEquals(snapshot->xip[i], first)) &&
-				TransactionIdPrecedesOrEquals(snapshot->xip[i], last))
+		{
+			const TransactionId xid = snapshot->xip[i];
+
+			if ((from_ever || TransactionIdFollowsOrEquals(xid, first)) &&
+				TransactionIdPrecedesOrEquals(xid, last) &&
+				(crowd.open || !TransactionIdIsInProgress(xid)))
 				return false;
+		}
 		return true;
 	}
 
@@ -140,8 +146,8 @@ bool hides_writer(Snapshot snapshot, const WriterSet &set, const LockRequest &re
 		[&](uint64 xid) {
 			return sight.Sees(xid);
 		},
-		[&](uint64 first, uint64 last) {
-			return sight.SeesAll(first, last);
+		[&](const Crowd &crowd) {
+			return sight.SeesAll(crowd);
 		});
 }
 
@@ -205,6 +211,10 @@ void enter_old_prepared(const LockInstanceData &lock)
 
 void find_old_writers()
 {
+	/* They have their locks when the recovery is over, and before that nobody can lock. */
+	if (RecoveryInProgress())
+		return;
+
 	const LockData *locks = GetLockStatusData();
 
 	for (int i = 0; i < locks->nelements; i++)

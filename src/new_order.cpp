@@ -47,7 +47,6 @@ Sighting SeenNow()
 	now.at = GetCurrentTimestamp();
 	now.role = MyProc->roleId;
 	now.pid = MyProcPid;
-	now.encoding = static_cast<uint8>(GetDatabaseEncoding());
 	CopyText(now.application, sizeof(now.application), application_name);
 	CopyText(now.query, sizeof(now.query), debug_query_string);
 	return now;
@@ -167,9 +166,10 @@ Order OrderOf(const OrderGraph &graph, const ClassLock &held, const ClassLock &t
 bool Ask(const ClassLock &held, const ClassLock &taken, bool *full)
 {
 	OrderGraph *graph = lock_order->Lock(LW_SHARED);
-	const bool known = graph->FindEdge(OrderOf(*graph, held, taken)) != 0;
+	const Order order = OrderOf(*graph, held, taken);
+	const bool known = graph->FindEdge(order) != 0;
 
-	*full = !known && !graph->HasRoom();
+	*full = !known && !graph->HasRoomFor(order);
 	if (*full)
 		graph->CountLost();
 	lock_order->Unlock();
@@ -204,7 +204,7 @@ EdgeId Enter(OrderGraph &graph, const ClassLock &held, const ClassLock &taken, c
 
 } // namespace
 
-bool enter_order(const ClassLock &held, const ClassLock &taken, uint32 generation)
+bool enter_order(const ClassLock &held, const ClassLock &taken)
 {
 	bool full;
 
@@ -221,8 +221,7 @@ bool enter_order(const ClassLock &held, const ClassLock &taken, uint32 generatio
 	OrderCycle found[kMostCycles];
 	int count = 0;
 	OrderGraph *graph = lock_order->Lock(LW_EXCLUSIVE);
-	const bool entered = Enter(*graph, held, taken, now, found, &count) != 0 &&
-						 generation == lock_order->Generation();
+	const bool entered = Enter(*graph, held, taken, now, found, &count) != 0;
 
 	for (int i = 0; i < count; i++)
 		cycles[i] = CopyCycle(*graph, found[i]);

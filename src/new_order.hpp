@@ -26,8 +26,8 @@ struct ClassLock
  * Enters the order if nobody did before, with who sees it now. If that closes
  * a cycle, it is reported as concurrency_safe.check_order says: 55000 or a
  * warning with what the caller may see of the others, and to the server's log
- * with all. True if the graph of that generation has the order.
+ * with all. True if the graph has the order.
  */
-bool enter_order(const ClassLock &held, const ClassLock &taken, uint32 generation);
+bool enter_order(const ClassLock &held, const ClassLock &taken);
 
 } // namespace cs

@@ -164,7 +164,7 @@ void look_at_new_order(const HeldClass &before, const LockRequest &request)
 	VisitHeldKeys(AskKey, &question);
 	if (!question.answer)
 		return;
-	if (enter_order({before.name, before.mode}, {NameOf(request), request.mode}, generation))
+	if (enter_order({before.name, before.mode}, {NameOf(request), request.mode}))
 		KnownOrder(Mix(before, request)) = Mix(before, request);
 }
 

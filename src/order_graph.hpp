@@ -51,7 +51,6 @@ struct Sighting
 	int64_t at; /* in the caller's clock */
 	uint32_t role;
 	int32_t pid;
-	uint8_t encoding;
 	char application[64];
 	char query[512];
 };
@@ -114,10 +113,10 @@ public:
 	/* The class of that hash, entered if it is new. 0 if there is no place. */
 	ClassId AddClass(uint64_t hash, uint32_t database, const NameToStore &name);
 
-	/* Is there a place for one more edge, whatever its classes? */
-	bool HasRoom() const
+	/* Is there a place for a new edge, and for those of its classes that are 0? */
+	bool HasRoomFor(const Order &order) const
 	{
-		return classes + 2 <= most && edges < most;
+		return edges < most && classes + (order.held == 0) + (order.taken == 0) <= most;
 	}
 	/* May be called while others read. */
 	void CountLost()

@@ -24,12 +24,13 @@ Writer *ChooseForCrowd(WriterSet &set)
 	return chosen;
 }
 
-void JoinCrowd(Crowd &crowd, uint64_t xid)
+void JoinCrowd(Crowd &crowd, const Writer &writer)
 {
 	if (crowd.first == 0)
-		crowd = {xid, xid};
-	else
-		crowd = {xid < crowd.first ? xid : crowd.first, xid > crowd.last ? xid : crowd.last};
+		crowd = {writer.xid, writer.xid, false};
+	crowd.first = writer.xid < crowd.first ? writer.xid : crowd.first;
+	crowd.last = writer.xid > crowd.last ? writer.xid : crowd.last;
+	crowd.open |= writer.ended == kNotEnded;
 }
 
 } // namespace cs

@@ -40,6 +40,7 @@ struct Crowd
 {
 	uint64_t first; /* xid, 0 = nobody */
 	uint64_t last;
+	bool open; /* not of all of them the end was awaited: one may still run */
 };
 
 struct WriterSet
@@ -71,7 +72,7 @@ inline bool Repeats(const Writer &a, const Writer &b)
 Writer *ChooseForCrowd(WriterSet &set);
 
 /* Adds a writer to the crowd. */
-void JoinCrowd(Crowd &crowd, uint64_t xid);
+void JoinCrowd(Crowd &crowd, const Writer &writer);
 
 /*
  * Enters a writer. is_seen_by_all(xid): does every snapshot, now and later, see
@@ -100,7 +101,7 @@ void EnterWriter(WriterSet &set, const Writer &writer, uint64_t began, IsSeenByA
 		place = ChooseForCrowd(set);
 		if (set.crowd.first != 0 && is_seen_by_all(set.crowd.last))
 			set.crowd.first = 0;
-		JoinCrowd(set.crowd, place->xid);
+		JoinCrowd(set.crowd, *place);
 	}
 	*place = writer;
 }
@@ -109,7 +110,7 @@ void EnterWriter(WriterSet &set, const Writer &writer, uint64_t began, IsSeenByA
  * Is there a writer whose work a snapshot may not see? reads_below: the lock
  * that was taken covers what is below the key, so intent locks matter.
  * sees(xid): the snapshot sees the end of that transaction, or it is the own
- * one; sees_all(first, last): it sees the ends of all from the first to the last.
+ * one; sees_all(crowd): it sees the ends of all that may be in the crowd.
  */
 template <class Sees, class SeesAll>
 bool HasUnseenWriter(const WriterSet &set, uint64_t key, bool reads_below, Sees sees,
@@ -119,7 +120,7 @@ bool HasUnseenWriter(const WriterSet &set, uint64_t key, bool reads_below, Sees 
 		if (writer.xid != 0 && writer.key == key && (reads_below || !writer.intent) &&
 			!sees(writer.xid))
 			return true;
-	return set.crowd.first != 0 && !sees_all(set.crowd.first, set.crowd.last);
+	return set.crowd.first != 0 && !sees_all(set.crowd);
 }
 
 } // namespace cs

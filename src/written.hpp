@@ -18,7 +18,7 @@ namespace cs {
  */
 bool has_written();
 
-/* Before each command; costs a comparison. */
+/* Before each statement and each utility command; costs a comparison. */
 extern bool writes_are_unsettled;
 void settle_writes_now();
 

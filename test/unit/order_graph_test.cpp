@@ -146,7 +146,7 @@ void test_edges()
 		{a, b, modes::kS, modes::kX}, {a, b, modes::kX, modes::kX}, {a, b, modes::kS, modes::kS},
 		{b, a, modes::kX, modes::kS}, {a, a, modes::kX, modes::kS}, {b, b, modes::kX, modes::kS},
 	};
-	cs::Sighting seen = {123456789, 10, 4711, 6, "tests", "SELECT 1"};
+	cs::Sighting seen = {123456789, 10, 4711, "tests", "SELECT 1"};
 
 	for (const Order &other : others)
 		ok(graph->FindEdge(other) == 0, "no such order");
@@ -166,7 +166,7 @@ void test_edges()
 
 	ok(stored.order == order && !stored.in_cycle, "it is what was entered, in no cycle");
 	ok(stored.first.at == 123456789 && stored.first.role == 10 && stored.first.pid == 4711 &&
-		   stored.first.encoding == 6 && std::string(stored.first.application) == "tests" &&
+		   std::string(stored.first.application) == "tests" &&
 		   std::string(stored.first.query) == "SELECT 1",
 	   "with where it was seen");
 
@@ -196,11 +196,11 @@ void test_full(uint32_t most)
 
 	for (uint32_t n = 1; n <= most; n++)
 	{
-		const bool room = graph->HasRoom();
+		const bool room = graph->HasRoomFor({});
 
 		right = graph.Class(hash_of(n), "k") == n && room == (n < most) && right;
 	}
-	ok(right && !graph->HasRoom(), "classes until there is no more room" + name);
+	ok(right && !graph->HasRoomFor({}), "classes until there is no more room" + name);
 	ok(graph.Class(1) == 0 && graph.Class(2) == 0, "then no other one" + name);
 	is(graph->Lost(), 2, "which is counted" + name);
 	ok(graph.Class(hash_of(1)) == 1 && graph->Lost() == 2, "those there are cost nothing" + name);
@@ -239,14 +239,14 @@ void test_room()
 {
 	const Graph graph(4);
 
-	ok(graph->HasRoom() && graph.Letter('a') != 0 && graph->HasRoom() && graph.Letter('b') != 0 &&
-		   graph->HasRoom(),
+	ok(graph->HasRoomFor({}) && graph.Letter('a') != 0 && graph->HasRoomFor({}) &&
+		   graph.Letter('b') != 0 && graph->HasRoomFor({}),
 	   "room for two more classes");
-	ok(graph.Letter('c') != 0 && !graph->HasRoom(), "no room for one more");
+	ok(graph.Letter('c') != 0 && !graph->HasRoomFor({}), "no room for one more");
 	graph->Clear();
 	for (const uint8_t mode : {modes::kX, modes::kS, modes::kIX, modes::kIS})
-		ok(graph->HasRoom() && graph.Edge('a', 'b', mode) != 0, "room for an order");
-	ok(!graph->HasRoom(), "no room for one more order of two classes");
+		ok(graph->HasRoomFor({}) && graph.Edge('a', 'b', mode) != 0, "room for an order");
+	ok(!graph->HasRoomFor({}), "no room for one more order of two classes");
 	is(graph->Lost(), 0, "who only asks loses nothing");
 }
 
@@ -277,7 +277,8 @@ void test_clear()
 			   graph.Edge('d', 'a') == 0 && graph->Lost() == 2,
 		   "full");
 		graph->Clear();
-		ok(graph->Edges() == 0 && graph->Lost() == 0 && graph->HasRoom() && graph->MostEdges() == 4,
+		ok(graph->Edges() == 0 && graph->Lost() == 0 && graph->HasRoomFor({}) &&
+			   graph->MostEdges() == 4,
 		   "emptied");
 		for (const char name : std::string("abcd"))
 			ok(graph->FindClass(static_cast<uint64_t>(name), kDatabase) == 0,

@@ -21,6 +21,7 @@
 
 namespace writer_model {
 
+using cs::Crowd;
 using cs::kNotEnded;
 
 inline constexpr uint64_t kFirstXid = 3;
@@ -219,16 +220,22 @@ private:
 	}
 
 	/* As the server finds it out. */
-	bool SeesAll(const Session &session, uint64_t first, uint64_t last) const
+	bool SeesAll(const Session &session, const Crowd &crowd) const
 	{
 		const Snapshot &snapshot = session.snapshot;
 
-		if (first == last)
-			return last == session.xid || IsVisible(FateOf(last), snapshot);
-		return last < snapshot.xmax &&
+		if (crowd.first == crowd.last)
+			return crowd.last == session.xid || IsVisible(FateOf(crowd.last), snapshot);
+		return crowd.last < snapshot.xmax &&
 			   std::none_of(snapshot.running.begin(), snapshot.running.end(), [&](uint64_t xid) {
-				   return first <= xid && xid <= last;
+				   return crowd.first <= xid && xid <= crowd.last &&
+						  (crowd.open || !IsInProgress(FateOf(xid)));
 			   });
+	}
+
+	static bool IsInProgress(const Fate &fate)
+	{
+		return fate.visible_at == 0 && !fate.aborted;
 	}
 
 	bool IsSaidToBeHidden(const Session &session, const Hold &granted) const
@@ -238,8 +245,8 @@ private:
 			[&](uint64_t xid) {
 				return xid == session.xid || IsVisible(FateOf(xid), session.snapshot);
 			},
-			[&](uint64_t first, uint64_t last) {
-				return SeesAll(session, first, last);
+			[&](const Crowd &crowd) {
+				return SeesAll(session, crowd);
 			});
 	}
 

@@ -82,7 +82,10 @@ struct Sample
 			[&](uint64_t xid) {
 				return seen.count(xid) > 0;
 			},
-			[&](uint64_t first, uint64_t last) {
+			[&](const Crowd &crowd) {
+				uint64_t first = crowd.first;
+				const uint64_t last = crowd.last;
+
 				while (first <= last && seen.count(first) > 0)
 					first++;
 				return first > last;
@@ -315,22 +318,26 @@ void test_joining()
 		uint64_t xid;
 		const char *result;
 	} cases[] = {
-		{"the first one", {0, 0}, 22, " | 22"},
-		{"whoever was in it before", {0, 30}, 22, " | 22"},
-		{"a later one", {20, 20}, 22, " | 20 to 22"},
-		{"an earlier one", {20, 20}, 18, " | 18 to 20"},
-		{"one between", {20, 25}, 22, " | 20 to 25"},
-		{"the same once more", {20, 20}, 20, " | 20"},
-		{"before them", {20, 25}, 19, " | 19 to 25"},
-		{"behind them", {20, 25}, 26, " | 20 to 26"},
+		{"the first one", {0, 0, false}, 22, " | 22"},
+		{"whoever was in it before", {0, 30, false}, 22, " | 22"},
+		{"a later one", {20, 20, false}, 22, " | 20 to 22"},
+		{"an earlier one", {20, 20, false}, 18, " | 18 to 20"},
+		{"one between", {20, 25, false}, 22, " | 20 to 25"},
+		{"the same once more", {20, 20, false}, 20, " | 20"},
+		{"before them", {20, 25, false}, 19, " | 19 to 25"},
+		{"behind them", {20, 25, false}, 26, " | 20 to 26"},
 	};
 
 	for (const auto &c : cases)
 	{
 		Crowd crowd = c.crowd;
 
-		cs::JoinCrowd(crowd, c.xid);
+		cs::JoinCrowd(crowd, {1, c.xid, 5, false});
 		is(shown(crowd), c.result, std::string("joins a crowd: ") + c.name);
+		ok(!crowd.open, "all of it have ended");
+		cs::JoinCrowd(crowd, {1, c.xid, cs::kNotEnded, false});
+		cs::JoinCrowd(crowd, {1, c.xid, 6, false});
+		ok(crowd.open, "until one may not have, which is not forgotten");
 	}
 }
 
