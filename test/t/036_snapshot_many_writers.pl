@@ -89,6 +89,20 @@ $session{one}->query_safe(
 $session{reader}->query_safe($snapshot);
 is(refused($_, 2000), 0, "20,000 keys of one transaction, seen: none of $_ refused") foreach qw(all other);
 $_->query_safe('ROLLBACK') foreach values %session;
+
+# Beside it a snapshot from before keeps all of them in memory, and somebody who
+# holds no key has begun to write in between: he is none of those that are over.
+my ($old, $bystander) = map { KeyTest::Session->new($node) } 1 .. 2;
+my $bulk = q{SET concurrency_safe.max_keys_per_session = -1; BEGIN; INSERT INTO done VALUES (0);
+	SELECT cs_lock_all(array_agg('%s:' || i)) FROM generate_series(1, 30000) i; COMMIT};
+$old->query_safe($snapshot);
+$session{one}->query_safe(sprintf $bulk, 'first');
+$bystander->query_safe('BEGIN; INSERT INTO done VALUES (0)');
+$session{one}->query_safe(sprintf $bulk, 'second');
+$session{reader}->query_safe($snapshot);
+is(refused($_, 2000), 0, "none of $_ refused to a new snapshot") foreach qw(first second other);
+$_->query_safe('ROLLBACK') foreach values %session, $old, $bystander;
+$_->quit foreach $old, $bystander;
 locks_are($node, '0,0', 'nothing is left');
 $_->quit foreach values %session;
 $node->stop;
