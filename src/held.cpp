@@ -13,8 +13,8 @@ namespace {
 
 struct TransactionLock
 {
-	uint64 order_class;
 	KeyTag tag;
+	uint32 order_class;
 	LOCKMODE mode;
 	int nest_level; /* of the (sub)transaction whose abort releases the lock */
 };
@@ -31,7 +31,7 @@ struct SessionLockId
 struct SessionLock
 {
 	SessionLockId id;
-	uint64 order_class;
+	uint32 order_class;
 
 	KeyTag Tag() const
 	{
@@ -82,7 +82,7 @@ void note_session_lock(const LockRequest &request)
 		static_cast<SessionLock *>(hash_search(session_lock_table, &id, HASH_ENTER, &found));
 
 	if (!found || request.order_class != 0)
-		lock->order_class = request.order_class;
+		lock->order_class = static_cast<uint32>(request.order_class);
 }
 
 void grow_transaction_locks()
@@ -143,7 +143,8 @@ void prepare_note(const LockRequest &request, Scope scope)
 void NoteTransactionLock(const LockRequest &request)
 {
 	Assert(transaction_lock_count < transaction_lock_capacity);
-	transaction_locks[transaction_lock_count++] = {request.order_class, request.key.tag,
+	transaction_locks[transaction_lock_count++] = {request.key.tag,
+												   static_cast<uint32>(request.order_class),
 												   request.mode, GetCurrentTransactionNestLevel()};
 }
 

@@ -43,7 +43,7 @@ struct HeldKey
 	KeyTag tag;
 	LOCKMODE mode;
 	Scope scope;
-	uint64 order_class; /* 0 = not known */
+	uint32 order_class; /* lower half of the hash of its class, 0 = not known */
 };
 
 /* Calls visit for each of them; a lock in session scope may be released meanwhile. */

@@ -74,10 +74,11 @@ ClassName NameOf(const LockRequest &request)
 	return name;
 }
 
-HeldClass *FindHeldClass(uint64 hash, LOCKMODE mode)
+/* By half of the hash, as it is noted: two classes of one session hardly share it. */
+HeldClass *FindHeldClass(uint32 half, LOCKMODE mode)
 {
 	for (int i = 0; i < held_count; i++)
-		if (held[i].name.hash == hash && held[i].mode == mode)
+		if (static_cast<uint32>(held[i].name.hash) == half && held[i].mode == mode)
 			return &held[i];
 	return nullptr;
 }
@@ -150,8 +151,9 @@ void AskKey(const HeldKey &key, void *arg)
 {
 	auto *question = static_cast<Question *>(arg);
 
-	if (key.order_class == question->before->name.hash && key.mode == question->before->mode &&
-		IsOrder(key.order_class, key.tag, *question->request))
+	if (key.order_class == static_cast<uint32>(question->before->name.hash) &&
+		key.mode == question->before->mode &&
+		IsOrder(question->before->name.hash, key.tag, *question->request))
 		question->answer = true;
 }
 
@@ -187,7 +189,7 @@ void look_at_order(LockRequest *requests, int count, bool may_wait)
 
 void NoteHeldClass(const LockRequest &request)
 {
-	HeldClass *of = FindHeldClass(request.order_class, request.mode);
+	HeldClass *of = FindHeldClass(static_cast<uint32>(request.order_class), request.mode);
 
 	if (of != nullptr)
 		of->last = of->last < request.key.tag ? request.key.tag : of->last;
