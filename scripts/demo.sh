@@ -89,8 +89,14 @@ start_server fsync=off max_connections=40 \
 run_psql -d postgres -c 'CREATE DATABASE demo'
 run_psql -d demo -c 'CREATE EXTENSION concurrency_safe'
 
+# The safe ways make no mistake that a check would stop.
+checks=''
+for check in autocommit snapshot order; do
+    checks+=" -c concurrency_safe.check_$check=error"
+done
+
 status=0
-run_child "${AS_USER[@]}" env PGHOST="$SOCKET_DIR" PGUSER=postgres \
+run_child "${AS_USER[@]}" env PGHOST="$SOCKET_DIR" PGUSER=postgres PGOPTIONS="$checks" \
     PGDATABASE=demo "$PYTHON" -B "$SOURCE_DIR/demo/$program" >&3 || status=$?
 if [[ -n $keep ]]; then
     keep_server
