@@ -121,6 +121,28 @@ AS 'MODULE_PATHNAME', 'cs_try_lock_path';
 COMMENT ON FUNCTION cs_try_lock_path(text, integer, text, text) IS
 'locks a path and its ancestors if that is possible within timeout_ms milliseconds in all; otherwise false, and nothing is newly held';
 
+CREATE FUNCTION cs_permit(
+    key text,
+    permits integer,
+    timeout_ms integer DEFAULT NULL
+) RETURNS void
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'cs_permit';
+
+COMMENT ON FUNCTION cs_permit(text, integer, integer) IS
+'takes one of so many permits of a key, until the end of the transaction; waits at most timeout_ms milliseconds (null: concurrency_safe.default_timeout, 0: no wait, -1: no limit), then fails with 55P03';
+
+CREATE FUNCTION cs_try_permit(
+    key text,
+    permits integer,
+    timeout_ms integer DEFAULT 0
+) RETURNS boolean
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'cs_try_permit';
+
+COMMENT ON FUNCTION cs_try_permit(text, integer, integer) IS
+'takes one of so many permits of a key if one is free within timeout_ms milliseconds (0: at once); otherwise false, and the transaction stays usable';
+
 CREATE FUNCTION cs_unlock(
     key text,
     mode text DEFAULT 'exclusive'

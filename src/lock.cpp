@@ -2,14 +2,7 @@
  * lock.cpp - the way of a request through PostgreSQL's lock manager.
  *
  * First every lock is asked for without waiting. Only a conflict pays for
- * more: the wait has LockTimeout set for its time, names the key in whatever
- * is reported meanwhile and, where the transaction has to stay usable after a
- * timeout, runs in a subtransaction of its own.
- *
- * LockTimeout and CurrentResourceOwner are the globals that change here.
- * LockTimeout is put back on every path. The owner is put back where the call
- * goes on; an error leaves that to the abort and to whoever caught it, as the
- * server does itself.
+ * more (lock_wait.hpp).
  */
 #include "lock.hpp"
 #include "deadlock_history.hpp"
@@ -23,20 +16,6 @@
 namespace cs {
 
 namespace {
-
-/*
- * The transaction owns its locks, not the portal that runs at the moment, as
- * it would be by default: a cursor outlives a savepoint, and a lock taken while
- * it was fetched from after that savepoint would survive the rollback to it.
- * Returns the owner to be put back.
- */
-ResourceOwner SwitchToTransactionOwner()
-{
-	ResourceOwner former = CurrentResourceOwner;
-
-	CurrentResourceOwner = CurTransactionResourceOwner;
-	return former;
-}
 
 void NoteGrant(LockRequest &request, Scope scope, bool first)
 {
@@ -88,57 +67,6 @@ bool take_at_once(LockRequest &request, Scope scope)
 	return true;
 }
 
-/*
- * The part of a wait that may fail: in the queue, until the lock is granted.
- * With a subtransaction, that one has ended when this returns.
- */
-void stand_in_queue(const LOCKTAG &tag, LOCKMODE mode, bool session, bool subtransaction)
-{
-	lock_acquire(tag, mode, session, false);
-	/*
-	 * The timer may have fired in the instant in which the lock was granted.
-	 * The cancel that is pending then has to come now, while it can be told
-	 * from others, and not after the call reported success.
-	 */
-	CHECK_FOR_INTERRUPTS();
-	if (subtransaction)
-		ReleaseCurrentSubTransaction();
-}
-
-/*
- * Puts the session back to where it was before the wait that failed, and
- * returns the error.
- */
-ErrorData *clean_up_after_wait(const LockRequest &request, bool session, bool subtransaction,
-							   MemoryContext context)
-{
-	const LOCKTAG tag = LockTag(request.key.tag);
-
-	LockErrorCleanup();
-	/* Granted all the same, just now: no rollback would ever release it. */
-	if (session && HeldByThisSession(tag, request.mode))
-		LockRelease(&tag, request.mode, true);
-
-	MemoryContextSwitchTo(context);
-	ErrorData *error = CopyErrorData();
-
-	FlushErrorState();
-	if (error->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED)
-		RecordDeadlock(error, request.key);
-	if (subtransaction)
-		RollbackAndReleaseCurrentSubTransaction();
-	return error;
-}
-
-/* Both timers may fire during one wait; the server then reports ours alone. */
-void raise_hidden_statement_timeout(bool armed_before)
-{
-	CHECK_FOR_INTERRUPTS();
-	if (armed_before && !get_timeout_active(STATEMENT_TIMEOUT))
-		ereport(ERROR, (errcode(ERRCODE_QUERY_CANCELED),
-						errmsg("canceling statement due to statement timeout")));
-}
-
 WaitEnd WaitEndOf(const ErrorData *error)
 {
 	switch (error->sqlerrcode)
@@ -152,59 +80,24 @@ WaitEnd WaitEndOf(const ErrorData *error)
 	}
 }
 
-/*
- * Waits in PostgreSQL's queue for at most limit_ms, or, if that is -1, as long
- * as lock_timeout allows. False after a timeout, and the transaction is then
- * usable if a subtransaction was asked for.
- */
-bool wait_for_lock(LockRequest &request, Scope scope, int limit_ms, bool subtransaction)
+/* False after a timeout, and the transaction is then usable if that was asked for. */
+bool wait_for_lock(LockRequest &request, Scope scope, int limit_ms, bool keep_transaction)
 {
-	const LOCKTAG tag = LockTag(request.key.tag);
-	const bool session = scope == Scope::kSession;
-	const int lock_timeout = LockTimeout;
-	const bool statement_timer = get_timeout_active(STATEMENT_TIMEOUT);
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
+	const WantedLock wanted = {LockTag(request.key.tag), request.mode, scope == Scope::kSession,
+							   request.key};
 	ErrorContextCallback description = {error_context_stack, describe_request, &request};
-	ErrorData *volatile error = nullptr;
 
-	/* Nobody shall have to wait for a snapshot of ours that nothing needs. */
-	InvalidateCatalogSnapshotConditionally();
-	if (subtransaction)
-	{
-		BeginInternalSubTransaction(nullptr);
-		MemoryContextSwitchTo(context);
-	}
 	BeginWait(request.key);
-	PG_TRY();
-	{
-		error_context_stack = &description;
-		SwitchToTransactionOwner();
-		LockTimeout = limit_ms < 0 ? lock_timeout : limit_ms;
-		stand_in_queue(tag, request.mode, session, subtransaction);
-		LockTimeout = lock_timeout;
-	}
-	PG_CATCH();
-	{
-		LockTimeout = lock_timeout;
-		error = clean_up_after_wait(request, session, subtransaction, context);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
+	error_context_stack = &description;
 
+	ErrorData *error = wait_in_queue(wanted, limit_ms, keep_transaction);
+
+	error_context_stack = description.previous;
 	EndWait(error == nullptr ? WaitEnd::kGranted : WaitEndOf(error));
-	if (error == nullptr)
-	{
-		NoteGrant(request, scope, true);
-		return true;
-	}
-	if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
-		ReThrowError(error);
-	FreeErrorData(error);
-	if (subtransaction)
-		raise_hidden_statement_timeout(statement_timer);
-	return false;
+	if (!settle_wait(error))
+		return false;
+	NoteGrant(request, scope, true);
+	return true;
 }
 
 bool take_lock(LockRequest &request, const LockOptions &options, TimeBudget &budget)
@@ -312,32 +205,15 @@ bool take_several_locks(LockRequest *requests, int count, const LockOptions &opt
 
 } // namespace
 
-int TimeBudget::Left()
+void prepare_to_lock(const LockRequest *requests, int count)
 {
-	if (limit <= 0)
-		return limit;
-	if (INSTR_TIME_IS_ZERO(start))
-	{
-		INSTR_TIME_SET_CURRENT(start);
-		return limit;
-	}
-
-	instr_time elapsed;
-
-	INSTR_TIME_SET_CURRENT(elapsed);
-	INSTR_TIME_SUBTRACT(elapsed, start);
-
-	const int64 left_us =
-		static_cast<int64>(limit) * 1000 - static_cast<int64>(INSTR_TIME_GET_MICROSEC(elapsed));
-
-	/* A part of a millisecond counts as one. */
-	return left_us <= 0 ? 0 : static_cast<int>((left_us + 999) / 1000);
+	prepare_to_observe();
+	check_key_limit(requests, count);
 }
 
 bool take_locks(LockRequest *requests, int count, const LockOptions &options, TimeBudget &budget)
 {
-	prepare_to_observe();
-	check_key_limit(requests, count);
+	prepare_to_lock(requests, count);
 	check_lock_order(requests, count, budget.Limit() != 0);
 
 	const bool taken = count == 1 ? take_lock(requests[0], options, budget)

@@ -5,39 +5,9 @@
 #pragma once
 
 #include "lock_request.hpp"
+#include "lock_wait.hpp"
 
 namespace cs {
-
-enum class OnTimeout
-{
-	kRaise,      /* error 55P03 that names the key and its holders */
-	kReturnFalse /* and the transaction is still usable */
-};
-
-/*
- * The limit on the waits of a whole call. The clock is read for the first time
- * when a wait is about to begin: a call that never waits does not pay for it.
- */
-class TimeBudget
-{
-public:
-	/* 0 = do not wait, -1 = no limit but lock_timeout */
-	explicit TimeBudget(int limit_ms) : limit(limit_ms)
-	{
-	}
-
-	int Limit() const
-	{
-		return limit;
-	}
-
-	/* Milliseconds for the next wait: 0 = nothing is left, -1 = no limit. */
-	int Left();
-
-private:
-	int limit;
-	instr_time start = {};
-};
 
 struct LockOptions
 {
@@ -57,6 +27,12 @@ struct LockOptions
  * session scope are given back here, the others by the rollback.
  */
 bool take_locks(LockRequest *requests, int count, const LockOptions &options, TimeBudget &budget);
+
+/*
+ * Before locks are asked for, otherwise than here, too: what may fail, or has to be
+ * known, before one is held and counted; 53400 if there would be too many.
+ */
+void prepare_to_lock(const LockRequest *requests, int count);
 
 /*
  * Takes, in the order given and without waiting, up to `most` of the locks and

@@ -64,6 +64,8 @@ Scope scope_from_name(const char *name, size_t size)
 
 const char *ModeName(LOCKMODE mode)
 {
+	if (mode == kPermit)
+		return "permit";
 	for (const ModeNames &known : kModes)
 		if (known.mode == mode)
 			return known.name.data();

@@ -25,9 +25,12 @@ inline constexpr LOCKMODE kShared = ShareLock;
 inline constexpr LOCKMODE kSharedIntentExclusive = ShareRowExclusiveLock;
 inline constexpr LOCKMODE kExclusive = ExclusiveLock;
 
-/* Every mode a key can be locked in, the strongest first. */
-inline constexpr LOCKMODE kModesByStrength[] = {kExclusive, kSharedIntentExclusive, kShared,
-												kIntentExclusive, kIntentShared};
+/* A permit of the key: conflicts with none of these, and not with itself (permit.cpp). */
+inline constexpr LOCKMODE kPermit = AccessShareLock;
+
+/* Every mode a key can be held in, the strongest first. */
+inline constexpr LOCKMODE kModesByStrength[] = {kExclusive,       kSharedIntentExclusive, kShared,
+												kIntentExclusive, kIntentShared,          kPermit};
 
 /* Until when a lock is held: the end of the (sub)transaction, or an unlock or disconnect. */
 enum class Scope
@@ -40,7 +43,7 @@ enum class Scope
 LOCKMODE mode_from_name(const char *name, size_t size);
 Scope scope_from_name(const char *name, size_t size);
 
-/* The long name of a mode, 'intent shared'. */
+/* The long name of a mode, 'intent shared', or 'permit'. */
 const char *ModeName(LOCKMODE mode);
 const char *ScopeName(Scope scope);
 

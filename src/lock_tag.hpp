@@ -16,6 +16,19 @@ inline LOCKTAG LockTag(const KeyTag &tag, Oid database = MyDatabaseId)
 	return lock_tag;
 }
 
+/*
+ * Locks beside those on keys: of PostgreSQL's lock type "userlock", which nothing
+ * else uses, with most of a key's tag. So they never meet a lock on a key, and
+ * pg_locks shows what they belong to.
+ */
+inline LOCKTAG SideLockTag(const KeyTag &tag, uint16 field4, Oid database = MyDatabaseId)
+{
+	LOCKTAG lock_tag = LockTag({tag.field2, tag.field3, field4}, database);
+
+	lock_tag.locktag_type = LOCKTAG_USERLOCK;
+	return lock_tag;
+}
+
 /* Is it a lock on a key, and no other advisory lock? */
 inline bool IsKeyLock(const LOCKTAG &tag)
 {

@@ -4,6 +4,7 @@
 #include "deadlock_history.hpp"
 #include "freshness.hpp"
 #include "held.hpp"
+#include "permit.hpp"
 #include "settings.hpp"
 #include "statement.hpp"
 #include "statistics.hpp"
@@ -29,6 +30,7 @@ void _PG_init(void)
 	cs::watch_writers();
 	cs::watch_waits();
 	cs::watch_deadlocks();
+	cs::watch_permits();
 	cs::watch_statements();
 	cs::watch_utility_commands();
 	if (process_shared_preload_libraries_in_progress)

@@ -6,6 +6,8 @@
 
 #include "lock_tag.hpp"
 #include "parties.hpp"
+#include "permit.hpp"
+#include "wait_queue.hpp"
 
 namespace cs {
 
@@ -18,8 +20,37 @@ void add_party(Parties &parties, const LockInstanceData &instance, LOCKMODE mode
 									instance.pid,
 									mode,
 									granted,
+									false,
 									granted ? 0 : instance.waitStart,
 									nullptr};
+}
+
+bool IsPermitQueue(const LOCKTAG &tag)
+{
+	const KeyTag key = TagOfKeyLock(tag);
+	const LOCKTAG queue = PermitQueue(key, tag.locktag_field1);
+
+	return key.field4 >= 0x8000 && memcmp(&tag, &queue, sizeof(tag)) == 0;
+}
+
+/* All in the queue wait, the first one too. Other side locks may have the same tag. */
+void add_in_queue(Parties &parties, const LockInstanceData &instance)
+{
+	const bool first = (instance.holdMask & LOCKBIT_ON(kFirstInQueue)) != 0;
+
+	if (!first && instance.waitLockMode != kFirstInQueue)
+		return;
+	add_party(parties, instance, kPermit, false);
+	parties.all[parties.count - 1].first_in_queue = first;
+}
+
+void add_holds_and_wait(Parties &parties, const LockInstanceData &instance)
+{
+	for (const LOCKMODE mode : kModesByStrength)
+		if (instance.holdMask & LOCKBIT_ON(mode))
+			add_party(parties, instance, mode, true);
+	if (instance.waitLockMode != NoLock)
+		add_party(parties, instance, instance.waitLockMode, false);
 }
 
 Session session_from_status(const PgBackendStatus &status)
@@ -103,11 +134,10 @@ template <typename Predicate> Parties collect_if(Predicate wanted)
 
 		if (!wanted(instance.locktag))
 			continue;
-		for (const LOCKMODE mode : kModesByStrength)
-			if (instance.holdMask & LOCKBIT_ON(mode))
-				add_party(parties, instance, mode, true);
-		if (instance.waitLockMode != NoLock)
-			add_party(parties, instance, instance.waitLockMode, false);
+		if (IsPermitQueue(instance.locktag))
+			add_in_queue(parties, instance);
+		else
+			add_holds_and_wait(parties, instance);
 	}
 	if (parties.count > 0)
 		add_sessions(parties);
@@ -119,15 +149,19 @@ template <typename Predicate> Parties collect_if(Predicate wanted)
 Parties collect_parties(const KeyTag &tag)
 {
 	const LOCKTAG key_lock = LockTag(tag);
+	const LOCKTAG queue = PermitQueue(tag);
 
-	return collect_if([&key_lock](const LOCKTAG &lock) {
-		return memcmp(&lock, &key_lock, sizeof(lock)) == 0;
+	return collect_if([&](const LOCKTAG &lock) {
+		return memcmp(&lock, &key_lock, sizeof(lock)) == 0 ||
+			   memcmp(&lock, &queue, sizeof(lock)) == 0;
 	});
 }
 
 Parties collect_all_parties()
 {
-	return collect_if(IsKeyLock);
+	return collect_if([](const LOCKTAG &lock) {
+		return IsKeyLock(lock) || IsPermitQueue(lock);
+	});
 }
 
 bool may_see_activity_of(Oid role)

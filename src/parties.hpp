@@ -21,7 +21,7 @@ struct Session
 	char application[NAMEDATALEN]; /* the server itself cuts it to this */
 };
 
-/* One session, or prepared transaction, that holds a lock or waits for it. */
+/* One session, or prepared transaction, that holds a lock or a permit, or waits for it. */
 struct Party
 {
 	Oid database;
@@ -29,6 +29,7 @@ struct Party
 	int pid; /* 0 = a prepared transaction */
 	LOCKMODE mode;
 	bool granted;
+	bool first_in_queue;    /* of those who wait for a permit: waits for any who has one */
 	TimestampTz wait_start; /* 0 = not waiting, or not yet known */
 	const Session *session; /* null for a prepared transaction, or if it went away */
 };

@@ -5,42 +5,15 @@
  * or releases locks (lock.hpp and held.hpp list theirs) and returns.
  */
 #include "arguments.hpp"
+#include "autocommit.hpp"
 #include "held.hpp"
 #include "lock.hpp"
 #include "printable.hpp"
 #include "release.hpp"
-#include "settings.hpp"
-#include "statement.hpp"
 
 namespace cs {
 
 namespace {
-
-/*
- * If the transaction ends with this statement, which does nothing else, a lock in
- * transaction scope is gone at once, and protects nothing. True if nothing is
- * read in this transaction, either.
- */
-bool check_alone(FunctionCallInfo fcinfo, const LockRequest *requests, int count, Scope scope)
-{
-	const PlannedStmt *alone = LoneStatement(fcinfo);
-
-	if (alone == nullptr)
-		return false;
-	if (check_autocommit == 0 || scope == Scope::kSession || count == 0)
-		return !ReadsTables(alone);
-
-	const Key &key = requests[0].key;
-
-	ereport(
-		check_autocommit,
-		(errcode(check_autocommit >= ERROR ? ERRCODE_NO_ACTIVE_SQL_TRANSACTION : ERRCODE_WARNING),
-		 errmsg("lock on key \"%s\" ends with its own statement", printable(key.bytes, key.size)),
-		 errdetail("Outside a transaction block each statement is a transaction of its own."),
-		 errhint("Begin a transaction before, and commit it when the work under the lock is "
-				 "done.")));
-	return true;
-}
 
 /* Takes the locks by the arguments (…, timeout_ms, mode, scope) that these functions share. */
 bool take_by_arguments(FunctionCallInfo fcinfo, LockRequest *requests, int count,

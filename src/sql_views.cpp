@@ -110,7 +110,25 @@ void set_session(LockRow &row, const Session &session)
 	row.Set(kColumnApplication, CStringGetTextDatum(session.application));
 }
 
-void set_wait(LockRow &row, const Party &party, TimestampTz now)
+/* The first one who waits for a permit waits for no lock, but for any who has a permit. */
+Datum who_has_permits(const Party &waiter, const Parties &parties)
+{
+	auto *pids = static_cast<Datum *>(palloc(static_cast<Size>(parties.count) * sizeof(Datum)));
+	int count = 0;
+
+	for (int i = 0; i < parties.count; i++)
+	{
+		const Party &party = parties.all[i];
+
+		if (party.granted && party.mode == kPermit && party.tag == waiter.tag &&
+			party.database == waiter.database)
+			pids[count++] = Int32GetDatum(party.pid);
+	}
+	return PointerGetDatum(
+		construct_array(pids, count, INT4OID, sizeof(int32), true, TYPALIGN_INT));
+}
+
+void set_wait(LockRow &row, const Party &party, const Parties &parties, TimestampTz now)
 {
 	if (party.wait_start != 0)
 	{
@@ -118,7 +136,9 @@ void set_wait(LockRow &row, const Party &party, TimestampTz now)
 		row.Set(kColumnWaitingFor, DirectFunctionCall2(timestamp_mi, TimestampTzGetDatum(now),
 													   TimestampTzGetDatum(party.wait_start)));
 	}
-	row.Set(kColumnBlockedBy, DirectFunctionCall1(pg_blocking_pids, Int32GetDatum(party.pid)));
+	row.Set(kColumnBlockedBy,
+			party.first_in_queue ? who_has_permits(party, parties)
+								 : DirectFunctionCall1(pg_blocking_pids, Int32GetDatum(party.pid)));
 }
 
 /* What the directory knows of the key; null if nothing. */
@@ -142,8 +162,8 @@ void set_key(LockRow &row, const Party &party, const char *key, const KeyRecord 
 		row.Set(kColumnKey, CStringGetTextDatum(key));
 }
 
-LockRow make_lock_row(const Party &party, const char *key, const NameData *database,
-					  TimestampTz now)
+LockRow make_lock_row(const Party &party, const Parties &parties, const char *key,
+					  const NameData *database, TimestampTz now)
 {
 	LockRow row;
 	KeyRecord room;
@@ -162,7 +182,7 @@ LockRow make_lock_row(const Party &party, const char *key, const NameData *datab
 	if (party.session != nullptr)
 		set_session(row, *party.session);
 	if (!party.granted)
-		set_wait(row, party, now);
+		set_wait(row, party, parties, now);
 	row.Set(kColumnClassId, ObjectIdGetDatum(party.tag.field2));
 	row.Set(kColumnObjId, ObjectIdGetDatum(party.tag.field3));
 	row.Set(kColumnObjSubId, ShownField4(party.tag));
@@ -180,7 +200,7 @@ void return_lock_rows(FunctionCallInfo fcinfo, const Parties &parties, const cha
 	for (int i = 0; i < parties.count; i++)
 	{
 		const Party &party = parties.all[i];
-		LockRow row = make_lock_row(party, key, databases.find(party.database), now);
+		LockRow row = make_lock_row(party, parties, key, databases.find(party.database), now);
 
 		rows.add(row);
 	}

@@ -21,7 +21,9 @@ void append_party(StringInfo out, const Party &party)
 {
 	const Session *session = party.session;
 
-	if (party.pid == 0)
+	if (party.mode == kPermit)
+		appendStringInfo(out, "Process %d has a permit", party.pid);
+	else if (party.pid == 0)
 		appendStringInfo(out, "A prepared transaction holds it in %s mode", ModeName(party.mode));
 	else
 		appendStringInfo(out, "Process %d %s it in %s mode", party.pid,
@@ -45,6 +47,8 @@ void append_party(StringInfo out, const Party &party)
 /* Does that session stand between the request and the lock? */
 bool IsInTheWay(const LockRequest &request, const Party &party)
 {
+	if (request.mode == kPermit)
+		return party.mode == kPermit && party.granted;
 	return party.pid != MyProcPid && DoLockModesConflict(request.mode, party.mode);
 }
 
@@ -87,9 +91,11 @@ char *describe_parties_in_the_way(const LockRequest &request)
 
 void raise_lock_timeout(const LockRequest &request, int timeout_ms)
 {
+	const char *action = request.mode == kPermit ? "get a permit of" : "lock";
+
 	ereport(ERROR,
 			(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-			 errmsg("could not lock key \"%s\" within %d ms",
+			 errmsg("could not %s key \"%s\" within %d ms", action,
 					printable(request.key.bytes, request.key.size), timeout_ms),
 			 errdetail("%s", describe_parties_in_the_way(request)),
 			 errhint("Retry the transaction, or allow a longer timeout.  The function cs_holders "
@@ -112,8 +118,12 @@ void describe_request(void *arg)
 {
 	const auto *request = static_cast<const LockRequest *>(arg);
 
-	errcontext("locking key \"%s\" in %s mode", printable(request->key.bytes, request->key.size),
-			   ModeName(request->mode));
+	const char *key = printable(request->key.bytes, request->key.size);
+
+	if (request->mode == kPermit)
+		errcontext("taking a permit of key \"%s\"", key);
+	else
+		errcontext("locking key \"%s\" in %s mode", key, ModeName(request->mode));
 	if (geterrcode() == ERRCODE_OUT_OF_MEMORY)
 		errhint("If the server's lock table is full, lock fewer keys at once, end transactions "
 				"that hold many, or increase max_locks_per_transaction.");
