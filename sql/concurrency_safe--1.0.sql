@@ -469,6 +469,121 @@ AS 'MODULE_PATHNAME', 'cs_transfer';
 COMMENT ON PROCEDURE cs_transfer(regclass, text, text, numeric, integer, name, name, numeric, numeric) IS
 'moves an amount from one account to another: locks both keys, then both rows, checks, and updates both with one statement';
 
+-- Leases ----------------------------------------------------------------------
+--
+-- The table belongs to the functions, which write it whoever calls them. It is
+-- dumped: a restored database goes on with higher tokens.
+
+CREATE TABLE cs_lease_table (
+    key text COLLATE pg_catalog."C" PRIMARY KEY,
+    token bigint NOT NULL,
+    owner text,
+    role name NOT NULL,
+    granted_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    released boolean NOT NULL,
+    payload jsonb
+) WITH (fillfactor = 50);
+
+COMMENT ON TABLE cs_lease_table IS
+'the last lease of each key; written by the functions alone; the empty key stands for the highest token of leases that were removed';
+COMMENT ON COLUMN cs_lease_table.key IS 'key of the lease';
+COMMENT ON COLUMN cs_lease_table.token IS 'fencing token that was given out last; the part above 40 bits is the timeline of the server';
+COMMENT ON COLUMN cs_lease_table.owner IS 'whatever the holder called itself';
+COMMENT ON COLUMN cs_lease_table.role IS 'role that took the lease';
+COMMENT ON COLUMN cs_lease_table.granted_at IS 'when the lease was granted';
+COMMENT ON COLUMN cs_lease_table.expires_at IS 'when the lease ends, or ended';
+COMMENT ON COLUMN cs_lease_table.released IS 'whether it was given back before it expired';
+COMMENT ON COLUMN cs_lease_table.payload IS 'whatever the holder wants others to know';
+
+SELECT pg_catalog.pg_extension_config_dump('cs_lease_table', '');
+
+CREATE FUNCTION cs_lease(
+    key text,
+    ttl_ms integer,
+    owner text DEFAULT NULL,
+    timeout_ms integer DEFAULT 0,
+    payload jsonb DEFAULT NULL
+) RETURNS bigint
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'cs_lease';
+
+COMMENT ON FUNCTION cs_lease(text, integer, text, integer, jsonb) IS
+'takes the lease of a key for ttl_ms milliseconds and returns its fencing token, valid when the transaction commits; null if another one has it for longer than timeout_ms milliseconds (0: no wait, null: concurrency_safe.default_timeout, -1: no limit)';
+
+CREATE FUNCTION cs_renew_lease(
+    key text,
+    token bigint,
+    ttl_ms integer
+) RETURNS boolean
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'cs_renew_lease';
+
+COMMENT ON FUNCTION cs_renew_lease(text, bigint, integer) IS
+'lets a lease end ttl_ms milliseconds from now; false if it has expired, was released or belongs to another token';
+
+CREATE FUNCTION cs_release_lease(
+    key text,
+    token bigint
+) RETURNS boolean
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'cs_release_lease';
+
+COMMENT ON FUNCTION cs_release_lease(text, bigint) IS
+'ends a lease when the transaction commits; false if it has expired, was released or belongs to another token';
+
+CREATE FUNCTION cs_check_token(
+    key text,
+    token bigint
+) RETURNS void
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'cs_check_token';
+
+COMMENT ON FUNCTION cs_check_token(text, bigint) IS
+'fails with 55000 if the lease was lost; else nobody is granted it before this transaction has ended';
+
+CREATE FUNCTION cs_lease_cleanup(older_than interval)
+RETURNS bigint
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'cs_lease_cleanup';
+
+COMMENT ON FUNCTION cs_lease_cleanup(interval) IS
+'removes what is known of leases that ended longer ago than that, as many at once as a session may lock keys, and returns their number; for superusers and those who were granted it';
+
+REVOKE EXECUTE ON FUNCTION cs_lease_cleanup(interval) FROM PUBLIC;
+
+CREATE VIEW cs_leases AS
+SELECT CASE WHEN r.may_see THEN l.key END AS key,
+       CASE WHEN r.may_see THEN l.token END AS token,
+       CASE WHEN r.may_see THEN l.owner END AS owner,
+       CASE WHEN r.may_see THEN l.role END AS role,
+       l.granted_at,
+       l.expires_at,
+       l.expires_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp() AS expired,
+       CASE WHEN r.may_see THEN l.payload END AS payload
+FROM cs_lease_table AS l
+CROSS JOIN LATERAL (
+    SELECT pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE')
+        OR EXISTS (
+            SELECT
+            FROM pg_catalog.pg_roles AS role
+            WHERE role.rolname OPERATOR(pg_catalog.=) l.role
+              AND pg_catalog.pg_has_role(role.oid, 'USAGE')) AS may_see) AS r
+WHERE NOT l.released;
+
+COMMENT ON VIEW cs_leases IS
+'leases that were not released, of this database; what they are about only for those who may use the role that took them, and for members of pg_read_all_stats';
+COMMENT ON COLUMN cs_leases.key IS 'key of the lease';
+COMMENT ON COLUMN cs_leases.token IS 'fencing token of the lease';
+COMMENT ON COLUMN cs_leases.owner IS 'whatever the holder called itself';
+COMMENT ON COLUMN cs_leases.role IS 'role that took the lease';
+COMMENT ON COLUMN cs_leases.granted_at IS 'when the lease was granted';
+COMMENT ON COLUMN cs_leases.expires_at IS 'when the lease ends, unless it is renewed';
+COMMENT ON COLUMN cs_leases.expired IS 'whether that is over: then the lease is lost, and free';
+COMMENT ON COLUMN cs_leases.payload IS 'whatever the holder wants others to know';
+
+GRANT SELECT ON cs_leases TO PUBLIC;
+
 -- Seeing, in SQL --------------------------------------------------------------
 --
 -- These have bodies that are resolved now, for good. Every function and operator
@@ -493,7 +608,9 @@ CREATE FUNCTION cs_wait_graph(
 LANGUAGE sql VOLATILE PARALLEL UNSAFE
 ROWS 100
 BEGIN ATOMIC
-    WITH waits AS MATERIALIZED (
+    WITH key_locks AS MATERIALIZED (
+        SELECT * FROM cs_locks()
+    ), waits AS MATERIALIZED (
         SELECT l.pid, b.pid AS blocked_by, l.locktype, l.mode, l.waitstart,
                l.classid, l.objid, l.objsubid
         FROM pg_catalog.pg_locks AS l
@@ -501,8 +618,17 @@ BEGIN ATOMIC
             SELECT DISTINCT u.pid
             FROM pg_catalog.unnest(pg_catalog.pg_blocking_pids(l.pid)) AS u (pid)) AS b
         WHERE NOT l.granted
-    ), key_locks AS MATERIALIZED (
-        SELECT * FROM cs_locks()
+        UNION ALL
+        -- The first one who waits for a permit waits for no lock.
+        SELECT p.pid, u.pid, 'advisory', p.mode, p.wait_start, p.classid, p.objid, p.objsubid::smallint
+        FROM key_locks AS p
+        CROSS JOIN LATERAL pg_catalog.unnest(p.blocked_by) AS u (pid)
+        WHERE NOT p.granted
+          AND p.mode OPERATOR(pg_catalog.=) 'permit'
+          AND NOT EXISTS (
+              SELECT
+              FROM pg_catalog.pg_locks AS l
+              WHERE l.pid OPERATOR(pg_catalog.=) p.pid AND NOT l.granted)
     ), holders AS MATERIALIZED (
         SELECT h.database, h.classid, h.objid, h.objsubid, coalesce(h.pid, 0) AS pid,
                pg_catalog.string_agg(h.mode, ', ' ORDER BY h.mode) AS mode

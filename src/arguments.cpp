@@ -104,6 +104,11 @@ Key make_key(const char *text)
 	return checked_key(CStringGetTextDatum(text), "key");
 }
 
+Key make_key(const text *key)
+{
+	return checked_key(PointerGetDatum(key), "key");
+}
+
 LOCKMODE read_mode(FunctionCallInfo fcinfo, int index)
 {
 	const text *name = read_word(fcinfo, index, "mode");

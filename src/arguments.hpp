@@ -22,8 +22,9 @@ void require_not_null(FunctionCallInfo fcinfo, int index, const char *name);
 /* A key. NULL: 22004, empty: 22023, too long: 54000, before it is detoasted. */
 Key read_key(FunctionCallInfo fcinfo, int index, const char *name);
 
-/* A NUL-terminated text made here, as a key. */
+/* A NUL-terminated text made here, or a text, as a key. */
 Key make_key(const char *text);
+Key make_key(const text *key);
 
 LOCKMODE read_mode(FunctionCallInfo fcinfo, int index);
 

@@ -138,4 +138,26 @@ bool settle_wait(ErrorData *error)
 	return false;
 }
 
+bool take_or_wait(const WantedLock &wanted, TimeBudget &budget, bool keep_transaction)
+{
+	ResourceOwner former = SwitchToTransactionOwner();
+	const LockAcquireResult result = lock_acquire(wanted.tag, wanted.mode, wanted.session, true);
+
+	CurrentResourceOwner = former;
+	if (result != LOCKACQUIRE_NOT_AVAIL)
+		return true;
+
+	const int left = budget.Left();
+
+	return left != 0 && settle_wait(wait_in_queue(wanted, left, keep_transaction));
+}
+
+void release_early(const LOCKTAG &tag, LOCKMODE mode)
+{
+	ResourceOwner former = SwitchToTransactionOwner();
+
+	LockRelease(&tag, mode, false);
+	CurrentResourceOwner = former;
+}
+
 } // namespace cs

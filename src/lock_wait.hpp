@@ -67,6 +67,12 @@ ErrorData *wait_in_queue(const WantedLock &wanted, int limit_ms, bool keep_trans
 /* True if granted, false after a timeout; raises any other error again. */
 bool settle_wait(ErrorData *error);
 
+/* The same, but without a wait if the lock is free; false if the budget is used up. */
+bool take_or_wait(const WantedLock &wanted, TimeBudget &budget, bool keep_transaction);
+
+/* Gives back one hold of a lock that the transaction took. */
+void release_early(const LOCKTAG &tag, LOCKMODE mode);
+
 /*
  * The transaction owns its locks, not the portal that runs at the moment, as
  * it would be by default: a cursor outlives a savepoint, and a lock taken while

@@ -42,6 +42,7 @@ void add_in_queue(Parties &parties, const LockInstanceData &instance)
 		return;
 	add_party(parties, instance, kPermit, false);
 	parties.all[parties.count - 1].first_in_queue = first;
+	parties.all[parties.count - 1].wait_start = instance.waitStart;
 }
 
 void add_holds_and_wait(Parties &parties, const LockInstanceData &instance)

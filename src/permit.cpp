@@ -132,7 +132,7 @@ bool wait_for_permit(PermitLocks &permit, TimeBudget &budget, bool keep_transact
 	return taken;
 }
 
-bool take_or_wait(PermitLocks &permit, TimeBudget &budget, bool keep_transaction)
+bool take_free_or_wait(PermitLocks &permit, TimeBudget &budget, bool keep_transaction)
 {
 	const Key &key = permit.request.key;
 
@@ -174,7 +174,7 @@ bool take_permit(PermitLocks &permit, TimeBudget &budget, OnTimeout on_timeout)
 	budget.HeedLockTimeout();
 	error_context_stack = &description;
 
-	const bool taken = take_or_wait(permit, budget, on_timeout == OnTimeout::kReturnFalse);
+	const bool taken = take_free_or_wait(permit, budget, on_timeout == OnTimeout::kReturnFalse);
 
 	error_context_stack = description.previous;
 	if (taken)

@@ -134,6 +134,16 @@ inline PGPROC *ProcessOf(const VirtualTransactionId &transaction)
 #endif
 }
 
+/* PG 18 can leave out deferrable keys. */
+inline Oid primary_key_index(Relation table)
+{
+#if PG_VERSION_NUM >= 180000
+	return RelationGetPrimaryKeyIndex(table, false);
+#else
+	return RelationGetPrimaryKeyIndex(table);
+#endif
+}
+
 /* PG 15 has a function for it, which does not wait for anybody. */
 inline TimeLineID CurrentTimeline()
 {

@@ -58,29 +58,28 @@ void after_release(ResourceReleasePhase phase, [[maybe_unused]] bool is_commit,
 	wakeup_count = kept;
 }
 
+/* The first one waits as well: what pg_locks shows of the others is for our views here. */
+void ShowWaitSince(TimestampTz start)
+{
+	pg_atomic_write_u64(&MyProc->waitStart, static_cast<uint64>(start));
+}
+
 } // namespace
 
 bool join_queue(const LOCKTAG &queue, const Key &key, TimeBudget &budget, bool keep_transaction)
 {
-	const WantedLock wanted = {queue, kFirstInQueue, false, key};
-	ResourceOwner former = SwitchToTransactionOwner();
-	const LockAcquireResult result = lock_acquire(queue, kFirstInQueue, false, true);
+	const TimestampTz start = GetCurrentTimestamp();
+	const bool first = take_or_wait({queue, kFirstInQueue, false, key}, budget, keep_transaction);
 
-	CurrentResourceOwner = former;
-	if (result != LOCKACQUIRE_NOT_AVAIL)
-		return true;
-
-	const int left = budget.Left();
-
-	return left != 0 && settle_wait(wait_in_queue(wanted, left, keep_transaction));
+	if (first)
+		ShowWaitSince(start);
+	return first;
 }
 
 void leave_queue(const LOCKTAG &queue)
 {
-	ResourceOwner former = SwitchToTransactionOwner();
-
-	LockRelease(&queue, kFirstInQueue, false);
-	CurrentResourceOwner = former;
+	ShowWaitSince(0);
+	release_early(queue, kFirstInQueue);
 }
 
 void sleep_until_woken(int most_ms)
