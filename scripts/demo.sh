@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 #
-# Shows four races, each without a lock, with what PostgreSQL has built in, and
+# Shows six races, each without a lock, with what PostgreSQL has built in, and
 # with a key lock: real sessions, in a private server that is gone afterwards.
 # Or draws sessions that wait for each other.
 
@@ -84,7 +84,8 @@ build_extension with_llvm=no # nothing here is worth inlining into JIT code
 say "starting a private server"
 # Nothing here needs to survive a power cut, and a slow disk would only stretch
 # the demo.  Locks need no preloading; names and statistics do before PostgreSQL 17.
-start_server fsync=off max_connections=40 \
+# A deadlock is looked for soon, because one of the races is made of them.
+start_server fsync=off max_connections=40 deadlock_timeout=20ms \
     shared_preload_libraries=concurrency_safe 3>&- # it may outlive whoever reads that
 run_psql -d postgres -c 'CREATE DATABASE demo'
 run_psql -d demo -c 'CREATE EXTENSION concurrency_safe'
