@@ -69,11 +69,28 @@ void keep(SPIPlanPtr plan, const char *text, int parameters, uint32 hash)
 	*kept = {copy, parameters, hash, plan, ++uses};
 }
 
+/* A position in an error is one in the command, and not in the query of the client. */
+void move_error_position(void *arg)
+{
+	const int position = geterrposition();
+
+	if (position <= 0)
+		return;
+	errposition(0);
+	internalerrposition(position);
+	internalerrquery(static_cast<const char *>(arg));
+}
+
 /* The command's statement, if it is one. */
 RawStmt *only_statement(const char *text)
 {
+	ErrorContextCallback position = {error_context_stack, move_error_position,
+									 const_cast<char *>(text)};
+
+	error_context_stack = &position;
 	const List *statements = pg_parse_query(text);
 
+	error_context_stack = position.previous;
 	return list_length(statements) == 1 ? static_cast<RawStmt *>(linitial(statements)) : nullptr;
 }
 

@@ -1,7 +1,6 @@
 --
 -- cs_run: what it does with its command, its arguments and its key.
 --
-\set VERBOSITY verbose
 \pset null null
 SET client_min_messages = warning;
 CREATE TABLE run_account (id integer PRIMARY KEY, balance integer NOT NULL CHECK (balance >= 0));
@@ -18,7 +17,6 @@ SELECT * FROM run_left;
 -- The key is held while the command runs, and committed with the CALL.
 CREATE TABLE run_seen (what text);
 CALL cs_run('run:1', $$ INSERT INTO run_seen VALUES (cs_held_mode('run:1')) $$);
-ROLLBACK;
 SELECT * FROM run_seen;
 
 -- Rows are thrown away; several statements, DO, CALL, DDL and the like are commands, too.
@@ -63,9 +61,12 @@ CALL cs_run('run:1', 'INSERT INTO run_new VALUES ($1::integer)', '{6}');
 SELECT * FROM run_new;
 -- More commands than are kept, twice.
 DO $$
+DECLARE
+	o text;
+	a integer;
 BEGIN
 	FOR i IN 1 .. 80 LOOP
-		CALL cs_run('run:1', format('UPDATE run_new SET i = i + %s', i % 40));
+		CALL cs_run('run:1', format('UPDATE run_new SET i = i + %s', i % 40), outcome => o, attempts => a);
 	END LOOP;
 END $$;
 SELECT * FROM run_new;
