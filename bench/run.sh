@@ -15,12 +15,14 @@
 #   views           cs_locks with 10,000 keys held, against pg_locks
 #   transfer        CALL cs_transfer, 16 clients on 1,000 accounts, against the same
 #                   transfer with row locks from the client
+#   run             CALL cs_run with a withdrawal, 16 clients on one key, against the same
+#                   under cs_lock in a transaction of the client
 #
 # Each case checks that the work done is right and fails if it is not.
 
 set -euo pipefail
 
-ALL_CASES=(bulk bulk-unchecked bulk-preloaded hot order views transfer)
+ALL_CASES=(bulk bulk-unchecked bulk-preloaded hot order views transfer run)
 
 usage() {
     echo "usage: bash bench/run.sh [--runs N] [CASE...]"
@@ -217,11 +219,23 @@ views() {
     say "views: cs_locks takes $(median_ratio) of the time of pg_locks, and shows all names"
 }
 
-# Transactions per second of a pgbench script.
-transfer_tps() {
+# The report of pgbench for a script, 16 clients.
+pgbench_report() {
     "${AS_USER[@]}" "$PG_BIN/pgbench" -h "$SOCKET_DIR" -U postgres -n -M prepared -c 16 -j 2 \
-        -T "${BENCH_SECONDS:-5}" -f "$SOURCE_DIR/bench/$1.sql" bench |
-        sed -nE 's/^tps = ([0-9.]+) .*/\1/p'
+        -T "${BENCH_SECONDS:-5}" -f "$SOURCE_DIR/bench/$1.sql" bench
+}
+
+# Transactions per second of a script.
+transfer_tps() { pgbench_report "$1" | sed -nE 's/^tps = ([0-9.]+) .*/\1/p'; }
+
+# Of a script that withdraws 1: how many per second. Counts them in $withdrawn.
+withdrawals_tps() {
+    local report done
+    report=$(pgbench_report "$1")
+    done=$(sed -nE 's/^number of transactions actually processed: ([0-9]+).*/\1/p' <<<"$report")
+    withdrawn=$((withdrawn + done))
+    tps=$(sed -nE 's/^tps = ([0-9.]+) .*/\1/p' <<<"$report")
+    run_psql -d bench -c "VACUUM account"
 }
 
 transfer() {
@@ -241,6 +255,27 @@ transfer() {
     sum=$(run_psql -d bench -At -c "SELECT sum(balance) FROM accounts")
     ((sum == 1000000000)) || die "the sum of the balances is $sum"
     say "transfer: cs_transfer does $(median_ratio) times as many, and the sum is exact"
+}
+
+run() {
+    local i a tps withdrawn=0 balance
+    fresh_server
+    say "run: withdrawals per second, 16 clients, one key; cs_lock from the client, cs_run"
+    run_psql -d bench -c "
+        CREATE TABLE account (id integer PRIMARY KEY, balance numeric NOT NULL);
+        INSERT INTO account VALUES (1, 1000000000)"
+    run_psql -d bench -c "VACUUM (ANALYZE) account"
+    ratios=()
+    for ((i = 0; i < runs; i++)); do
+        withdrawals_tps client_key_lock
+        a=$tps
+        withdrawals_tps run_command
+        note_pair "$a" "$tps"
+    done
+    balance=$(run_psql -d bench -At -c "SELECT balance FROM account")
+    ((balance == 1000000000 - withdrawn)) ||
+        die "the balance is $balance after $withdrawn withdrawals of 1"
+    say "run: cs_run does $(median_ratio) times as many, and the balance is exact"
 }
 
 choose_postgres

@@ -325,6 +325,9 @@ CREATE FUNCTION cs_stat(
     OUT collisions bigint,
     OUT lock_orders bigint,
     OUT lock_orders_lost bigint,
+    OUT runs bigint,
+    OUT run_retries bigint,
+    OUT run_failures bigint,
     OUT stats_reset timestamp with time zone
 )
 LANGUAGE C VOLATILE PARALLEL UNSAFE
@@ -337,7 +340,7 @@ CREATE VIEW cs_stat AS
 SELECT * FROM cs_stat();
 
 COMMENT ON VIEW cs_stat IS
-'what happened to all keys of the cluster since the last reset, and how full the directory is';
+'what happened to all keys of the cluster since the last reset, how full the directory is, and what cs_run did';
 COMMENT ON COLUMN cs_stat.acquired IS 'times a key was granted, as in cs_stat_keys';
 COMMENT ON COLUMN cs_stat.waited IS 'waits for keys that have ended, in whatever way';
 COMMENT ON COLUMN cs_stat.timed_out IS 'requests given up because the time allowed was over';
@@ -356,6 +359,9 @@ COMMENT ON COLUMN cs_stat.collisions IS
 COMMENT ON COLUMN cs_stat.lock_orders IS 'orders of locks that cs_lock_order remembers, of all databases';
 COMMENT ON COLUMN cs_stat.lock_orders_lost IS
 'times an order of locks, or a class of keys, found no place since cs_lock_order_reset(); it was not checked then';
+COMMENT ON COLUMN cs_stat.runs IS 'calls of cs_run whose command was committed';
+COMMENT ON COLUMN cs_stat.run_retries IS 'attempts that cs_run repeated';
+COMMENT ON COLUMN cs_stat.run_failures IS 'calls of cs_run that ended with an error of their command';
 COMMENT ON COLUMN cs_stat.stats_reset IS 'when the counting began';
 
 CREATE FUNCTION cs_stat_reset()
@@ -468,6 +474,25 @@ AS 'MODULE_PATHNAME', 'cs_transfer';
 
 COMMENT ON PROCEDURE cs_transfer(regclass, text, text, numeric, integer, name, name, numeric, numeric) IS
 'moves an amount from one account to another: locks both keys, then both rows, checks, and updates both with one statement';
+
+CREATE PROCEDURE cs_run(
+    key text,
+    command text,
+    args text[] DEFAULT '{}',
+    timeout_ms integer DEFAULT NULL,
+    max_attempts integer DEFAULT 5,
+    backoff_ms integer DEFAULT 10,
+    max_backoff_ms integer DEFAULT 1000,
+    on_conflict text DEFAULT 'raise',
+    isolation text DEFAULT NULL,
+    INOUT outcome text DEFAULT NULL,
+    INOUT attempts integer DEFAULT NULL
+)
+LANGUAGE C
+AS 'MODULE_PATHNAME', 'cs_run';
+
+COMMENT ON PROCEDURE cs_run(text, text, text[], integer, integer, integer, integer, text, text, text, integer) IS
+'runs a command under a key in a transaction of its own and commits it; repeats it after 40001, 40P01 and 55P03; always gives the key back';
 
 -- Leases ----------------------------------------------------------------------
 --

@@ -32,16 +32,19 @@ extern "C" {
 #include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
 #include "commands/extension.h"
+#include "common/hashfn.h"
 #include "executor/executor.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "nodes/params.h"
 #include "nodes/parsenodes.h"
 #include "nodes/plannodes.h"
 #include "nodes/primnodes.h"
 #include "nodes/value.h"
+#include "parser/analyze.h"
 #include "pgstat.h"
 #include "portability/instr_time.h"
 #include "storage/ipc.h"
@@ -51,6 +54,7 @@ extern "C" {
 #include "storage/proc.h"
 #include "storage/procarray.h"
 #include "storage/shmem.h"
+#include "tcop/dest.h"
 #include "storage/sinvaladt.h"
 #include "tcop/pquery.h"
 #include "tcop/tcopprot.h"
@@ -81,6 +85,7 @@ extern "C" {
 #endif
 
 #if PG_VERSION_NUM >= 150000
+#include "common/pg_prng.h"
 /* From utils/pgstat_internal.h, which is more than we want. */
 extern PgStat_StatDBEntry *pgstat_prep_database_pending(Oid database);
 #endif
@@ -234,6 +239,16 @@ inline TransactionId OldPreparedXid(const LockInstanceData &lock)
 	const TransactionId xid = read(lock, &has_backend);
 
 	return lock.pid == 0 && !has_backend ? xid : InvalidTransactionId;
+}
+
+/* PG 15 has a generator of its own. At least 0, less than 1. */
+inline double RandomFraction()
+{
+#if PG_VERSION_NUM >= 150000
+	return pg_prng_double(&pg_global_prng_state);
+#else
+	return static_cast<double>(random()) / (static_cast<double>(MAX_RANDOM_VALUE) + 1);
+#endif
 }
 
 /* PG 15 wants shared memory to be requested in a hook of its own. */

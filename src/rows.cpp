@@ -52,4 +52,17 @@ Datum make_row(FunctionCallInfo fcinfo, Datum *values, bool *nulls)
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(row_type_of(fcinfo)), values, nulls));
 }
 
+Datum make_row_of_kept_type(TupleDesc *type, FunctionCallInfo fcinfo, Datum *values, bool *nulls)
+{
+	if (*type == nullptr)
+	{
+		TupleDesc found = row_type_of(fcinfo);
+		MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
+
+		*type = BlessTupleDesc(CreateTupleDescCopy(found));
+		MemoryContextSwitchTo(caller);
+	}
+	return HeapTupleGetDatum(heap_form_tuple(*type, values, nulls));
+}
+
 } // namespace cs

@@ -57,4 +57,7 @@ private:
 /* The only row of a function that returns a composite. */
 Datum make_row(FunctionCallInfo fcinfo, Datum *values, bool *nulls);
 
+/* The same with a type that is found once: *type, null at first, is kept for the session. */
+Datum make_row_of_kept_type(TupleDesc *type, FunctionCallInfo fcinfo, Datum *values, bool *nulls);
+
 } // namespace cs

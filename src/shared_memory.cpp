@@ -10,12 +10,13 @@ Directory *directory;
 DeadlockRing *deadlock_ring;
 LastWriters *last_writers;
 LockOrder *lock_order;
+RunCounters *run_counters;
 
 namespace {
 
 /* The number changes with the layout: a library that is replaced may meet the old memory. */
-constexpr char kName[] = "concurrency_safe 1";
-constexpr char kSizesName[] = "concurrency_safe 1 sizes";
+constexpr char kName[] = "concurrency_safe 2";
+constexpr char kSizesName[] = "concurrency_safe 2 sizes";
 
 /* What fixes the layout; the settings may change while the memory stays. */
 struct Sizes
@@ -29,6 +30,7 @@ struct Header
 {
 	Sizes sizes;
 	pg_atomic_uint64 statistics_reset;
+	RunCounters runs;
 };
 
 Header *header;
@@ -79,6 +81,7 @@ void Initialize(void *memory, const Sizes &sizes)
 
 	head->sizes = sizes;
 	pg_atomic_init_u64(&head->statistics_reset, static_cast<uint64>(GetCurrentTimestamp()));
+	head->runs.Create();
 	Directory::Create(base + layout.directory, sizes.directory);
 	DeadlockRing::Create(base + layout.deadlocks, sizes.deadlocks);
 	LastWriters::Create(base + layout.writers);
@@ -90,6 +93,7 @@ void use_memory(void *memory)
 	char *base = Aligned(memory);
 
 	header = reinterpret_cast<Header *>(base);
+	run_counters = &header->runs;
 
 	const Layout layout = LayOut(header->sizes);
 
@@ -214,6 +218,7 @@ void reset_statistics()
 	directory->ResetStatistics([] {
 		CHECK_FOR_INTERRUPTS();
 	});
+	run_counters->Reset();
 	pg_atomic_write_u64(&header->statistics_reset, static_cast<uint64>(GetCurrentTimestamp()));
 }
 

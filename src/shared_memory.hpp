@@ -1,6 +1,6 @@
 /*
  * shared_memory.hpp - what all sessions share: the directory, the ring of
- * deadlocks, the last writers and the orders of locks.
+ * deadlocks, the last writers, the orders of locks and the counts of cs_run.
  *
  * Preloaded, the memory is there from the server's start. On PostgreSQL 17 and
  * later the first session that needs it makes it otherwise. In all other cases
@@ -14,6 +14,7 @@
 #include "deadlock_ring.hpp"
 #include "last_writers.hpp"
 #include "lock_order.hpp"
+#include "run_counters.hpp"
 
 namespace cs {
 
@@ -22,11 +23,12 @@ extern Directory *directory;
 extern DeadlockRing *deadlock_ring;
 extern LastWriters *last_writers;
 extern LockOrder *lock_order;
+extern RunCounters *run_counters;
 
 /* When the statistics were reset last, or the memory was made. */
 TimestampTz statistics_reset_at();
 
-/* All counts of the directory to zero. */
+/* All counts of the directory and of cs_run to zero. */
 void reset_statistics();
 
 /* Called once, when the library is preloaded. */

@@ -31,7 +31,7 @@ enum StatisticsColumn
 constexpr int kColumnLastAcquired = 1 + kStatisticsColumns;
 constexpr int kKeyColumns = kColumnLastAcquired + 1;
 
-/* The columns of cs_stat: the counts, and what the directory is like. */
+/* The columns of cs_stat: the counts, and what the directory is like, and cs_run. */
 enum TotalsColumn
 {
 	kColumnDirectorySize = kStatisticsColumns,
@@ -42,6 +42,9 @@ enum TotalsColumn
 	kColumnCollisions,
 	kColumnOrders,
 	kColumnOrdersLost,
+	kColumnRuns,
+	kColumnRunRetries,
+	kColumnRunFailures,
 	kColumnReset,
 	kTotalsColumns
 };
@@ -218,7 +221,7 @@ Datum cs_stat_keys(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* cs_stat() - the statistics of all keys of the cluster, and of the directory. */
+/* cs_stat() - the statistics of all keys of the cluster, of the directory and of cs_run. */
 Datum cs_stat(PG_FUNCTION_ARGS)
 {
 	require_shared_memory();
@@ -235,6 +238,9 @@ Datum cs_stat(PG_FUNCTION_ARGS)
 	row.Set(kColumnUnnamed, CountDatum(totals.unnamed));
 	row.Set(kColumnCollisions, CountDatum(totals.collisions));
 	set_orders(row);
+	row.Set(kColumnRuns, CountDatum(run_counters->Read(RunCount::kRun)));
+	row.Set(kColumnRunRetries, CountDatum(run_counters->Read(RunCount::kRetry)));
+	row.Set(kColumnRunFailures, CountDatum(run_counters->Read(RunCount::kFailure)));
 	row.Set(kColumnReset, TimestampTzGetDatum(statistics_reset_at()));
 	PG_RETURN_DATUM(make_row(fcinfo, row.values, row.nulls));
 }

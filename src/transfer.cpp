@@ -21,6 +21,7 @@
 #include "amount.hpp"
 #include "arguments.hpp"
 #include "lock.hpp"
+#include "rows.hpp"
 #include "transfer_plan.hpp"
 
 namespace cs {
@@ -293,23 +294,10 @@ void use_plan(FunctionCallInfo fcinfo, Transfer &transfer)
 /* The row (from_balance, to_balance); has to outlive the SPI connection. */
 Datum make_result(FunctionCallInfo fcinfo, Datum (&balances)[2])
 {
-	/* The same for every call of the session. */
 	static TupleDesc row_type = nullptr;
 	bool nulls[] = {balances[0] == 0, balances[1] == 0};
 
-	if (row_type == nullptr)
-	{
-		TupleDesc found;
-
-		if (get_call_result_type(fcinfo, nullptr, &found) != TYPEFUNC_COMPOSITE)
-			elog(ERROR, "return type must be a row type");
-
-		MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
-
-		row_type = BlessTupleDesc(CreateTupleDescCopy(found));
-		MemoryContextSwitchTo(caller);
-	}
-	return HeapTupleGetDatum(heap_form_tuple(row_type, balances, nulls));
+	return make_row_of_kept_type(&row_type, fcinfo, balances, nulls);
 }
 
 /* A balance in the memory of the caller; null stays null. */
