@@ -170,8 +170,7 @@ def verdict(results: list[Result]) -> int:
     if wrong:
         return 1
     print(
-        "Every naive way broke its invariant."
-        "  All others kept it, and no error reached their clients."
+        "Every naive way broke its invariant.  Every other way kept it."
     )
     return 0
 
