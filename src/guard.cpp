@@ -89,7 +89,7 @@ void check_moment(const TriggerData &call, const Guard &guard)
 	if (call.tg_trigger->tgdeferrable)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("a guard cannot be deferrable"),
-				 errdetail("It would be checked after the row was written.")));
+				 errdetail("The key could be locked after the row was written.")));
 	if (TRIGGER_FIRED_FOR_STATEMENT(event))
 	{
 		if (has_fields(guard.key_template, guard.template_size))

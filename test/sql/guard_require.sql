@@ -92,6 +92,7 @@ INSERT INTO stock VALUES ('a', 1) ON CONFLICT (sku) DO UPDATE SET sku = 'z';
 ROLLBACK;
 
 -- COPY.
+\set VERBOSITY terse
 COPY stock FROM stdin;
 e	1
 \.
@@ -102,6 +103,7 @@ e	1
 f	1
 \.
 COMMIT;
+\set VERBOSITY default
 SELECT * FROM stock ORDER BY sku;
 
 -- Replication roles: as for any trigger.
