@@ -30,7 +30,7 @@ void list_columns(NameList &list, TupleDesc columns)
 {
 	for (int i = 0; i < columns->natts; i++)
 	{
-		const Form_pg_attribute column = TupleDescAttr(columns, i);
+		const FormData_pg_attribute *column = TupleDescAttr(columns, i);
 
 		if (!column->attisdropped)
 			add_name(list, NameStr(column->attname), strlen(NameStr(column->attname)));
@@ -91,7 +91,7 @@ int find_column(const KeySource &source, const char *name, size_t size)
 
 	for (int i = 0; i < source.columns->natts; i++)
 	{
-		const Form_pg_attribute column = TupleDescAttr(source.columns, i);
+		const FormData_pg_attribute *column = TupleDescAttr(source.columns, i);
 		const char *its_name = NameStr(column->attname);
 
 		if (column->attisdropped || strlen(its_name) != size || memcmp(its_name, name, size) != 0)
@@ -116,7 +116,7 @@ bool IsText(Oid type)
 FieldText read_column(const KeySource &source, const char *name, size_t size)
 {
 	const int index = find_column(source, name, size);
-	const Form_pg_attribute column = TupleDescAttr(source.columns, index);
+	const FormData_pg_attribute *column = TupleDescAttr(source.columns, index);
 	const bool later = source.generated_later && column->attgenerated != '\0';
 	bool is_null = later;
 	const Datum value = later ? 0 : heap_getattr(source.row, index + 1, source.columns, &is_null);

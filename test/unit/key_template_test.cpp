@@ -37,17 +37,17 @@ std::string pieces_of(const std::string &text)
 			case PieceKind::kEnd:
 				return seen;
 			case PieceKind::kText:
-				seen += "[" + bytes + "]";
+				seen.append("[").append(bytes).append("]");
 				break;
 			case PieceKind::kField:
-				seen += "{" + bytes + "}";
+				seen.append("{").append(bytes).append("}");
 				break;
 			case PieceKind::kUnmatchedOpen:
-				return seen + " unmatched open at " + bytes;
+				return seen.append(" unmatched open at ").append(bytes);
 			case PieceKind::kUnmatchedClose:
-				return seen + " unmatched close at " + bytes;
+				return seen.append(" unmatched close at ").append(bytes);
 			case PieceKind::kEmptyField:
-				return seen + " empty field at " + bytes;
+				return seen.append(" empty field at ").append(bytes);
 		}
 	}
 }
