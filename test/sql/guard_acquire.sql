@@ -40,6 +40,16 @@ INSERT INTO stock VALUES ('e');
 DROP TRIGGER guard ON stock;
 \set VERBOSITY default
 
+-- A view: nothing is locked before INSTEAD OF INSERT.
+CREATE VIEW shown AS SELECT * FROM stock;
+CREATE TRIGGER guard INSTEAD OF INSERT OR DELETE ON shown FOR EACH ROW EXECUTE FUNCTION cs_guard('shown:{sku}', 'acquire');
+BEGIN;
+INSERT INTO shown VALUES ('s') RETURNING sku;
+SELECT cs_held_mode('shown:s');
+DELETE FROM shown;
+ROLLBACK;
+DROP VIEW shown;
+
 -- Statements: one key for all rows, in both modes, before and after.
 CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON stock
     FOR EACH STATEMENT EXECUTE FUNCTION cs_guard('stock', 'acquire', '-1');
