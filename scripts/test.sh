@@ -107,7 +107,7 @@ run_suite_command() {
 run_unit() {
     # shellcheck disable=SC2016 # expanded by the inner shell
     run_suite_command bash -ec '
-        sources=(key key_statistics directory_set directory deadlock_text writer_set order_graph)
+        sources=(key key_template key_statistics directory_set directory deadlock_text writer_set order_graph)
         compiler=(${CXX:-g++} -std=c++20 -g -O1 -Wall -Wextra -Wshadow -Wconversion -Werror
             -fsanitize=address,undefined -fno-sanitize-recover=all -pthread)
         mkdir "$1/unit"

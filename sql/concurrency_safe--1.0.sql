@@ -475,6 +475,25 @@ AS 'MODULE_PATHNAME', 'cs_transfer';
 COMMENT ON PROCEDURE cs_transfer(regclass, text, text, numeric, integer, name, name, numeric, numeric) IS
 'moves an amount from one account to another: locks both keys, then both rows, checks, and updates both with one statement';
 
+-- STABLE: the output functions of types are. Not STRICT: a null is an error, and no key.
+CREATE FUNCTION cs_key(
+    template text,
+    source anyelement
+) RETURNS text
+LANGUAGE C STABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'cs_key';
+
+COMMENT ON FUNCTION cs_key(text, anyelement) IS
+'the key that a template makes from a row or a jsonb object: {name} is replaced by the field of that name, {{ and }} are braces';
+
+CREATE FUNCTION cs_guard()
+RETURNS trigger
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'cs_guard';
+
+COMMENT ON FUNCTION cs_guard() IS
+'trigger, with a template as in cs_key and optionally ''require'' or ''acquire'' and timeout_ms: rows are written only by a session that holds their key in exclusive mode';
+
 CREATE PROCEDURE cs_run(
     key text,
     command text,

@@ -1,7 +1,11 @@
 /*
  * arguments.cpp - reads and checks what SQL hands in.
  */
+#include <climits>
+#include <cstdlib>
+
 #include "arguments.hpp"
+#include "printable.hpp"
 #include "settings.hpp"
 
 namespace cs {
@@ -72,6 +76,15 @@ const text *read_word(FunctionCallInfo fcinfo, int index, const char *name)
 	return get_text(PG_GETARG_DATUM(index));
 }
 
+void check_timeout(int timeout_ms)
+{
+	if (timeout_ms < -1)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("timeout_ms must not be below -1: %d", timeout_ms),
+						errhint("It is in milliseconds; 0 does not wait, -1 waits without "
+								"limit, null stands for concurrency_safe.default_timeout.")));
+}
+
 } // namespace
 
 void require_lockable()
@@ -97,6 +110,11 @@ Key read_key(FunctionCallInfo fcinfo, int index, const char *name)
 {
 	require_not_null(fcinfo, index, name);
 	return checked_key(PG_GETARG_DATUM(index), name);
+}
+
+Key KeyOf(const char *bytes, size_t size)
+{
+	return MakeKey(bytes, size, KeySeed());
 }
 
 Key make_key(const char *text)
@@ -136,12 +154,23 @@ int read_timeout(FunctionCallInfo fcinfo, int index)
 
 	const int timeout_ms = PG_GETARG_INT32(index);
 
-	if (timeout_ms < -1)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("timeout_ms must not be below -1: %d", timeout_ms),
-						errhint("It is in milliseconds; 0 does not wait, -1 waits without "
-								"limit, null stands for concurrency_safe.default_timeout.")));
+	check_timeout(timeout_ms);
 	return timeout_ms;
+}
+
+int timeout_from_text(const char *text)
+{
+	char *end;
+
+	errno = 0;
+	const long timeout_ms = strtol(text, &end, 10);
+
+	if (end == text || *end != '\0' || errno != 0 || timeout_ms > INT_MAX || timeout_ms < INT_MIN)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("timeout_ms must be an integer: \"%s\"", printable(text, strlen(text)))));
+	check_timeout(static_cast<int>(timeout_ms));
+	return static_cast<int>(timeout_ms);
 }
 
 Requests read_keys(FunctionCallInfo fcinfo, int index, LOCKMODE mode)

@@ -26,6 +26,9 @@ Key read_key(FunctionCallInfo fcinfo, int index, const char *name);
 Key make_key(const char *text);
 Key make_key(const text *key);
 
+/* A key whose size, 1 to kMaxKeyBytes, is known to be right. */
+Key KeyOf(const char *bytes, size_t size);
+
 LOCKMODE read_mode(FunctionCallInfo fcinfo, int index);
 
 /* 55000 for session scope where concurrency_safe.session_locks is off. */
@@ -33,6 +36,9 @@ Scope read_scope(FunctionCallInfo fcinfo, int index);
 
 /* Milliseconds, -1 = no limit; NULL: concurrency_safe.default_timeout; below -1: 22023. */
 int read_timeout(FunctionCallInfo fcinfo, int index);
+
+/* The same from the argument of a trigger; no integer: 22023. */
+int timeout_from_text(const char *text);
 
 /* The locks a call asks for. */
 struct Requests

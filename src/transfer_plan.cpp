@@ -2,6 +2,7 @@
  * transfer_plan.cpp - builds, keeps and drops the plans of cs_transfer.
  */
 #include "transfer_plan.hpp"
+#include "plain_output.hpp"
 
 namespace cs {
 
@@ -219,25 +220,6 @@ void prepare_commands(TransferPlan &plan, const Column &id, const Column &balanc
 						 "RETURNING %s, CAST(t.%s AS pg_catalog.numeric)",
 						 plan.table, balance.name, new_balance, either, is_from, balance.name),
 				id.type);
-}
-
-/* The usual types of an id, whose output depends on no setting. */
-bool PrintsAlike(Oid type)
-{
-	switch (type)
-	{
-		case INT2OID:
-		case INT4OID:
-		case INT8OID:
-		case NUMERICOID:
-		case TEXTOID:
-		case VARCHAROID:
-		case BPCHAROID:
-		case UUIDOID:
-			return true;
-		default:
-			return false;
-	}
 }
 
 /* Types whose sums and differences are exact, or an error. */

@@ -17,6 +17,12 @@ ORDER BY proname COLLATE "C";
 SELECT pg_get_function_arguments(oid) AS cs_transfer FROM own_routine WHERE proname = 'cs_transfer';
 SELECT pg_get_function_arguments(oid) AS cs_holders FROM own_routine WHERE proname = 'cs_holders';
 
+SELECT proname, pg_get_function_arguments(oid) AS arguments, pg_get_function_result(oid) AS result,
+       provolatile, proparallel
+FROM own_routine
+WHERE proname IN ('cs_key', 'cs_guard')
+ORDER BY proname COLLATE "C";
+
 -- A lock taken in a parallel worker would end with it, and a strict function would silently lock nothing for a null key.
 SELECT proname, provolatile, proparallel, proisstrict, proleakproof, prosecdef
 FROM own_routine
