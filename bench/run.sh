@@ -230,10 +230,10 @@ transfer_tps() { pgbench_report "$1" | sed -nE 's/^tps = ([0-9.]+) .*/\1/p'; }
 
 # Of a script that withdraws 1: how many per second. Counts them in $withdrawn.
 withdrawals_tps() {
-    local report done
+    local report processed
     report=$(pgbench_report "$1")
-    done=$(sed -nE 's/^number of transactions actually processed: ([0-9]+).*/\1/p' <<<"$report")
-    withdrawn=$((withdrawn + done))
+    processed=$(sed -nE 's/^number of transactions actually processed: ([0-9]+).*/\1/p' <<<"$report")
+    withdrawn=$((withdrawn + processed))
     tps=$(sed -nE 's/^tps = ([0-9.]+) .*/\1/p' <<<"$report")
     run_psql -d bench -c "VACUUM account"
 }

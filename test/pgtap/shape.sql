@@ -12,7 +12,7 @@ BEGIN;
 SET LOCAL client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS concurrency_safe;
-SELECT plan(34);
+SELECT plan(35);
 
 SELECT has_extension('concurrency_safe');
 
@@ -35,6 +35,7 @@ SELECT isnt_strict(name, arguments) FROM promised ORDER BY name;
 SELECT has_function('cs_key_tag'::name, ARRAY['text']);
 SELECT has_function('cs_holders'::name, ARRAY['text']);
 SELECT is_procedure('cs_transfer'::name, ARRAY['regclass', 'text', 'text', 'numeric', 'integer', 'name', 'name', 'numeric', 'numeric']);
+SELECT is_procedure('cs_run'::name, ARRAY['text', 'text', 'text[]', 'integer', 'integer', 'integer', 'integer', 'text', 'text', 'text', 'integer']);
 SELECT function_returns('cs_key'::name, ARRAY['text', 'anyelement'], 'text');
 SELECT function_returns('cs_guard'::name, '{}'::name[], 'trigger');
 SELECT is_empty(

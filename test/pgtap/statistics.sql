@@ -22,8 +22,8 @@ CREATE FUNCTION pg_temp.acquired(wanted text) RETURNS bigint LANGUAGE sql
 AS $$ SELECT acquired FROM cs_stat_keys WHERE key = wanted $$;
 
 SELECT lives_ok('SELECT cs_stat_reset()', 'a superuser may reset the statistics');
-SELECT results_eq('SELECT acquired, waited, timed_out, deadlocked, wait_ms_total, wait_ms_max, evicted, unnamed, collisions FROM cs_stat',
-                  $$ VALUES (0::bigint, 0::bigint, 0::bigint, 0::bigint, 0::float8, 0::float8, 0::bigint, 0::bigint, 0::bigint) $$,
+SELECT results_eq('SELECT acquired, waited, timed_out, deadlocked, wait_ms_total, wait_ms_max, evicted, unnamed, collisions, runs, run_retries, run_failures FROM cs_stat',
+                  $$ VALUES (0::bigint, 0::bigint, 0::bigint, 0::bigint, 0::float8, 0::float8, 0::bigint, 0::bigint, 0::bigint, 0::bigint, 0::bigint, 0::bigint) $$,
                   'all counts are zero then');
 SELECT ok(stats_reset BETWEEN now() AND clock_timestamp(), 'and it is known since when') FROM cs_stat;
 SELECT is(pg_temp.acquired('cs:t'), NULL, 'a key that nobody asked for is not there');

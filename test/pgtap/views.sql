@@ -25,7 +25,8 @@ INSERT INTO promised VALUES
     ('cs_stat', 'acquired bigint, waited bigint, timed_out bigint, deadlocked bigint, '
         'wait_ms_total double precision, wait_ms_max double precision, wait_histogram bigint[], '
         'directory_size bigint, directory_used bigint, directory_bytes bigint, evicted bigint, unnamed bigint, '
-        'collisions bigint, lock_orders bigint, lock_orders_lost bigint, stats_reset timestamp with time zone'),
+        'collisions bigint, lock_orders bigint, lock_orders_lost bigint, '
+        'runs bigint, run_retries bigint, run_failures bigint, stats_reset timestamp with time zone'),
     ('cs_lock_order', 'held text, taken text, held_mode text, taken_mode text, in_cycle boolean, '
         'first_seen timestamp with time zone, pid integer, role name, application_name text, query text'),
     ('cs_deadlocks', 'at timestamp with time zone, key text, mode text, pid integer, role name, '

@@ -15,6 +15,7 @@ WHERE proname IN ('cs_lock', 'cs_try_lock', 'cs_lock_all', 'cs_try_lock_all', 'c
                   'cs_try_lock_path', 'cs_unlock', 'cs_unlock_path', 'cs_unlock_all', 'cs_held_mode', 'cs_key_tag')
 ORDER BY proname COLLATE "C";
 SELECT pg_get_function_arguments(oid) AS cs_transfer FROM own_routine WHERE proname = 'cs_transfer';
+SELECT pg_get_function_arguments(oid) AS cs_run FROM own_routine WHERE proname = 'cs_run';
 SELECT pg_get_function_arguments(oid) AS cs_holders FROM own_routine WHERE proname = 'cs_holders';
 
 SELECT proname, pg_get_function_arguments(oid) AS arguments, pg_get_function_result(oid) AS result,

@@ -50,6 +50,8 @@ foreach my $call (@calls)
 
 $session->query(q{CALL cs_transfer('account', 'a', 'b', 1)});
 like($session->sqlstate, qr/^(55000|25006)$/, 'cs_transfer fails on the standby');
+$session->query(q{CALL cs_run('k', 'SELECT 1')});
+is($session->sqlstate, '55000', 'so does cs_run');
 locks_are($standby, '0,0', 'nothing is locked there');
 
 my $tags = q{SELECT string_agg(k || cs_key_tag(k)::text, ' ' ORDER BY i)
