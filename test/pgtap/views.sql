@@ -12,7 +12,7 @@ BEGIN;
 SET LOCAL client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS concurrency_safe;
-SELECT plan(31);
+SELECT plan(34);
 
 CREATE TEMP TABLE promised (name name, columns text);
 INSERT INTO promised VALUES
@@ -30,7 +30,9 @@ INSERT INTO promised VALUES
     ('cs_lock_order', 'held text, taken text, held_mode text, taken_mode text, in_cycle boolean, '
         'first_seen timestamp with time zone, pid integer, role name, application_name text, query text'),
     ('cs_deadlocks', 'at timestamp with time zone, key text, mode text, pid integer, role name, '
-        'application_name text, detail text, query text');
+        'application_name text, detail text, query text'),
+    ('cs_leases', 'key text, token bigint, owner text, role name, granted_at timestamp with time zone, '
+        'expires_at timestamp with time zone, expired boolean, payload jsonb');
 
 GRANT SELECT ON promised TO PUBLIC;
 
@@ -79,9 +81,11 @@ SELECT results_eq($$ SELECT name, context, unit, coalesce(short_desc, '') <> '',
 
 -- What PUBLIC may do, every role may.
 SELECT is_empty($$ SELECT objid::regprocedure FROM own JOIN pg_proc AS p ON p.oid = objid
-                   WHERE classid = 'pg_proc'::regclass AND proname NOT LIKE 'cs\_%\_reset' AND proacl IS NOT NULL $$,
+                   WHERE classid = 'pg_proc'::regclass AND proname NOT LIKE 'cs\_%\_reset'
+                     AND proname <> 'cs_lease_cleanup' AND proacl IS NOT NULL $$,
                 'everybody may call every function');
 SELECT function_privs_are('cs_stat_reset'::name, '{}'::name[], 'public', '{}'::name[], 'but cs_stat_reset');
+SELECT function_privs_are('cs_lease_cleanup'::name, ARRAY['interval'], 'public', '{}'::name[], 'and cs_lease_cleanup');
 SELECT function_privs_are('cs_lock_order_reset'::name, '{}'::name[], 'public', '{}'::name[], 'and cs_lock_order_reset');
 CREATE ROLE cs_pgtap_user;
 SET LOCAL ROLE cs_pgtap_user;
