@@ -12,7 +12,7 @@ BEGIN;
 SET LOCAL client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS concurrency_safe;
-SELECT plan(34);
+SELECT plan(35);
 
 CREATE TEMP TABLE promised (name name, columns text);
 INSERT INTO promised VALUES
