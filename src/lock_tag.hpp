@@ -29,6 +29,12 @@ inline LOCKTAG SideLockTag(const KeyTag &tag, uint16 field4, Oid database = MyDa
 	return lock_tag;
 }
 
+/* The lock of the queue for permits of the key. */
+inline LOCKTAG PermitQueue(const KeyTag &tag, Oid database = MyDatabaseId)
+{
+	return SideLockTag(tag, tag.field4, database);
+}
+
 /* Is it a lock on a key, and no other advisory lock? */
 inline bool IsKeyLock(const LOCKTAG &tag)
 {

@@ -6,7 +6,6 @@
 
 #include "lock_tag.hpp"
 #include "parties.hpp"
-#include "permit.hpp"
 #include "wait_queue.hpp"
 
 namespace cs {

@@ -135,6 +135,7 @@ bool wait_for_permit(PermitLocks &permit, TimeBudget &budget, bool keep_transact
 bool take_free_or_wait(PermitLocks &permit, TimeBudget &budget, bool keep_transaction)
 {
 	const Key &key = permit.request.key;
+	bool taken;
 
 	if (take_if_free(permit, false))
 		return true;
@@ -145,9 +146,17 @@ bool take_free_or_wait(PermitLocks &permit, TimeBudget &budget, bool keep_transa
 	}
 	InvalidateCatalogSnapshotConditionally();
 	BeginWait(key);
-
-	const bool taken = wait_for_permit(permit, budget, keep_transaction);
-
+	PG_TRY();
+	{
+		taken = wait_for_permit(permit, budget, keep_transaction);
+	}
+	PG_CATCH();
+	{
+		/* The error may end a subtransaction alone, and the wait is over all the same. */
+		EndWait(WaitEnd::kOther);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
 	EndWait(taken ? WaitEnd::kGranted : WaitEnd::kTimedOut);
 	return taken;
 }

@@ -87,7 +87,7 @@ const char *scope_of(const Party &party, const KeyRecord *record)
 {
 	if (!party.granted)
 		return nullptr;
-	if (party.pid == 0)
+	if (party.pid == 0 || party.mode == kPermit)
 		return ScopeName(Scope::kTransaction);
 	if (IsMine(party))
 		return ScopeName(session_holds(party.tag, party.mode) > 0 ? Scope::kSession

@@ -58,6 +58,9 @@ void after_release(ResourceReleasePhase phase, [[maybe_unused]] bool is_commit,
 	wakeup_count = kept;
 }
 
+/* Since when the first one waits. */
+TimestampTz waiting_since;
+
 /* The first one waits as well: what pg_locks shows of the others is for our views here. */
 void ShowWaitSince(TimestampTz start)
 {
@@ -72,7 +75,7 @@ bool join_queue(const LOCKTAG &queue, const Key &key, TimeBudget &budget, bool k
 	const bool first = take_or_wait({queue, kFirstInQueue, false, key}, budget, keep_transaction);
 
 	if (first)
-		ShowWaitSince(start);
+		waiting_since = start;
 	return first;
 }
 
@@ -86,6 +89,8 @@ void sleep_until_woken(int most_ms)
 {
 	const int sleep = most_ms < 0 ? kLongestSleep : Min(most_ms, kLongestSleep);
 
+	/* Now, and not once: any wait for a lock before this one, however short, clears it. */
+	ShowWaitSince(waiting_since);
 	/* Whoever looks sees a wait for a lock, as it is for those behind. */
 	WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, sleep,
 			  PG_WAIT_LOCK | LOCKTAG_ADVISORY);

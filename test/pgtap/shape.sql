@@ -12,7 +12,7 @@ BEGIN;
 SET LOCAL client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS concurrency_safe;
-SELECT plan(35);
+SELECT plan(45);
 
 SELECT has_extension('concurrency_safe');
 
@@ -25,10 +25,15 @@ INSERT INTO promised VALUES
     ('cs_try_lock_any', '{text[],integer,text,text}', 'text[]'),
     ('cs_lock_path', '{text,integer,text,text}', 'void'),
     ('cs_try_lock_path', '{text,integer,text,text}', 'boolean'),
+    ('cs_permit', '{text,integer,integer}', 'void'),
+    ('cs_try_permit', '{text,integer,integer}', 'boolean'),
     ('cs_unlock', '{text,text}', 'boolean'),
     ('cs_unlock_path', '{text,text}', 'boolean'),
     ('cs_unlock_all', '{}', 'integer'),
-    ('cs_held_mode', '{text}', 'text');
+    ('cs_held_mode', '{text}', 'text'),
+    ('cs_cancel_holders', '{text}', 'integer'),
+    ('cs_lock_order_reset', '{}', 'void'),
+    ('cs_wait_graph_dot', '{}', 'text');
 
 SELECT function_returns(name, arguments, result) FROM promised ORDER BY name;
 SELECT isnt_strict(name, arguments) FROM promised ORDER BY name;

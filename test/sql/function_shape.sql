@@ -14,6 +14,16 @@ FROM own_routine
 WHERE proname IN ('cs_lock', 'cs_try_lock', 'cs_lock_all', 'cs_try_lock_all', 'cs_try_lock_any', 'cs_lock_path',
                   'cs_try_lock_path', 'cs_unlock', 'cs_unlock_path', 'cs_unlock_all', 'cs_held_mode', 'cs_key_tag')
 ORDER BY proname COLLATE "C";
+-- Permits, and what watches and cleans up.
+SELECT proname, pg_get_function_arguments(oid) AS arguments, pg_get_function_result(oid) AS result
+FROM own_routine
+WHERE proname IN ('cs_permit', 'cs_try_permit', 'cs_cancel_holders', 'cs_lock_order_reset', 'cs_stat_reset',
+                  'cs_wait_graph_dot')
+ORDER BY proname COLLATE "C";
+SELECT proname, provolatile, proparallel, proisstrict, proleakproof, prosecdef
+FROM own_routine
+WHERE proname ~ 'permit' OR proname IN ('cs_cancel_holders', 'cs_stat_reset', 'cs_wait_graph_dot')
+ORDER BY proname COLLATE "C";
 SELECT pg_get_function_arguments(oid) AS cs_transfer FROM own_routine WHERE proname = 'cs_transfer';
 SELECT pg_get_function_arguments(oid) AS cs_run FROM own_routine WHERE proname = 'cs_run';
 SELECT pg_get_function_arguments(oid) AS cs_holders FROM own_routine WHERE proname = 'cs_holders';
