@@ -12,7 +12,7 @@ BEGIN;
 SET LOCAL client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS concurrency_safe;
-SELECT plan(32);
+SELECT plan(45);
 
 SELECT has_extension('concurrency_safe');
 
@@ -28,7 +28,12 @@ INSERT INTO promised VALUES
     ('cs_unlock', '{text,text}', 'boolean'),
     ('cs_unlock_path', '{text,text}', 'boolean'),
     ('cs_unlock_all', '{}', 'integer'),
-    ('cs_held_mode', '{text}', 'text');
+    ('cs_held_mode', '{text}', 'text'),
+    ('cs_lease', '{text,integer,text,integer,jsonb}', 'bigint'),
+    ('cs_renew_lease', '{text,bigint,integer}', 'boolean'),
+    ('cs_release_lease', '{text,bigint}', 'boolean'),
+    ('cs_check_token', '{text,bigint}', 'void'),
+    ('cs_lease_cleanup', '{interval}', 'bigint');
 
 SELECT function_returns(name, arguments, result) FROM promised ORDER BY name;
 SELECT isnt_strict(name, arguments) FROM promised ORDER BY name;
@@ -44,6 +49,10 @@ SELECT is_empty(
        WHERE e.extname = 'concurrency_safe' AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
          AND d.classid = 'pg_proc'::regclass AND obj_description(d.objid, 'pg_proc') IS NULL $$,
     'every function has a comment');
+SELECT columns_are('cs_leases'::name,
+    ARRAY['key', 'token', 'owner', 'role', 'granted_at', 'expires_at', 'expired', 'payload']);
+SELECT table_privs_are('cs_leases', 'public', ARRAY['SELECT'], 'everybody may look at leases');
+SELECT table_privs_are('cs_lease_table', 'public', ARRAY[]::text[], 'and nobody at the table');
 SELECT is(cs_held_mode('any call loads the library'), NULL, 'nothing is locked at first');
 SELECT results_eq(
     $$ SELECT name, boot_val, context FROM pg_settings
