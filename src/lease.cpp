@@ -319,11 +319,15 @@ Datum cs_check_token(PG_FUNCTION_ARGS)
 	ErrorContextCallback description = {error_context_stack, describe_lease, &lease};
 	Relation table = open_lease_table(fcinfo, AccessShareLock);
 
+	LeaseRow row = read_lease(table, lease.key);
+
+	/* As in change_expiry: somebody who takes a lost lease over is not worth a wait. */
 	error_context_stack = &description;
-	take_lock_or_fail(lease, kCheck);
-
-	const LeaseRow row = read_lease(table, lease.key);
-
+	if (row.IsHeldBy(token, GetCurrentTimestamp()))
+	{
+		take_lock_or_fail(lease, kCheck);
+		row = read_lease(table, lease.key);
+	}
 	error_context_stack = description.previous;
 	table_close(table, NoLock);
 	if (!row.IsHeldBy(token, GetCurrentTimestamp()))
