@@ -129,9 +129,23 @@ bool wait_for_lease(Relation table, const Lease &lease, int ttl_ms, TimeBudget &
 	}
 }
 
+/* Once in a cluster. */
+bool prepare_epoch(Relation table, TimeBudget &budget)
+{
+	if (is_epoch_known(table))
+		return true;
+	if (!take_lock(LeaseOf(kNoKey), kGrant, budget, true))
+		return false;
+	if (!is_epoch_known(table))
+		begin_epoch(table);
+	return true;
+}
+
 bool take_lease(Relation table, const Lease &lease, int ttl_ms, TimeBudget &budget,
 				NewLease &wanted)
 {
+	if (!prepare_epoch(table, budget))
+		return false;
 	if (!join_queue(lease.queue, lease.key, budget, true))
 		return false;
 
@@ -351,7 +365,7 @@ Datum cs_lease_cleanup(PG_FUNCTION_ARGS)
 
 	/* Two that clean up would both write the row of the empty key. */
 	if (keys != NIL)
-		take_lock_or_fail(LeaseOf({"", 0, {0, 0, 0}, 0}), kGrant);
+		take_lock_or_fail(LeaseOf(kNoKey), kGrant);
 	foreach (cell, keys)
 	{
 		CHECK_FOR_INTERRUPTS();

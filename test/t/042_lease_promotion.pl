@@ -1,5 +1,6 @@
 # Tokens grow over promotions of standbys that had not received the last ones: also for
-# keys that the standby never heard of, and for those whose rows were cleaned up.
+# keys that the standby never heard of, for those whose rows were cleaned up, and for
+# tokens that pg_upgrade or a restore brought along from a cluster on a higher timeline.
 #
 # CS_LEASE_PROMOTIONS is the length of the chain of promotions.
 
@@ -41,6 +42,11 @@ $primary->init(allows_streaming => 1, extra => [ '--no-locale', '--encoding=UTF8
 $primary->append_conf('postgresql.conf', "shared_preload_libraries = 'concurrency_safe'");
 $primary->start;
 $primary->safe_psql('postgres', 'CREATE EXTENSION concurrency_safe');
+# As after pg_upgrade or a restore: tokens of a former cluster, which was on timeline 5.
+$highest{$_} = (5 << 40) + 7 foreach qw(restored cleaned);
+$primary->safe_psql('postgres', qq{INSERT INTO cs_lease_table VALUES
+	('', $highest{cleaned}, '1 3', '', '-infinity', 'infinity', true),
+	('restored', $highest{restored}, NULL, 'somebody', now(), now(), false)});
 take($primary, 'at first', qw(all early)) foreach 1 .. 3;
 
 foreach my $n (1 .. $promotions)
@@ -76,14 +82,15 @@ foreach my $n (1 .. $promotions)
 	my @unheard = map { "unheard$n:$_" } 1 .. 20;
 	foreach my $round (1 .. 5)
 	{
-		take($primary, "$n, lost", 'all', 'early', "key$n", "gone$n", @unheard);
+		take($primary, "$n, lost", 'all', 'early', 'restored', 'cleaned', "key$n", "gone$n", @unheard);
 		$primary->safe_psql('postgres', q{SELECT cs_lease_cleanup('0')}) if $round == 3;
-		$lost += 4 + @unheard;
+		$lost += 6 + @unheard;
 	}
 	$primary->stop('immediate');
 	$standby->promote;
 	$standby->poll_query_until('postgres', 'SELECT NOT pg_is_in_recovery()');
-	take($standby, "$n, after the promotion", 'all', 'early', "key$n", "gone$n", 'gone', @unheard)
+	take($standby, "$n, after the promotion", 'all', 'early', 'restored', 'cleaned', "key$n",
+		"gone$n", 'gone', @unheard)
 	  foreach 1 .. 2;
 	$primary = $standby;
 }
