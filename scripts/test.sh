@@ -32,6 +32,8 @@ environment:
   CS_RUN_USER    for root: the user who builds and runs the servers (nobody)
   CS_RACE_CALLS  calls in the test of the race between grant and timeout (100000)
   CS_KILLS       kills of a backend in the test of names after crashes (10)
+  CS_LEASE_CRASHES, CS_LEASE_PROMOTIONS, CS_LEASE_PAUSES
+                 crashes, promotions and pauses in the tests of leases (4, 3, 50)
   PROVE_TESTS    the files to run in the tap suite (test/t/*.pl)
 
 exit status: 0 if every test passed and every suite ran at least one, else 1;

@@ -530,9 +530,9 @@ CREATE TABLE cs_lease_table (
 ) WITH (fillfactor = 50);
 
 COMMENT ON TABLE cs_lease_table IS
-'the last lease of each key; written by the functions alone; the empty key stands for the highest token of leases that were removed';
+'the last lease of each key; written by the functions alone; the empty key stands for the highest token of leases that were removed, its owner for the system identifier and what its timelines are added to';
 COMMENT ON COLUMN cs_lease_table.key IS 'key of the lease';
-COMMENT ON COLUMN cs_lease_table.token IS 'fencing token that was given out last; the part above 40 bits is the timeline of the server';
+COMMENT ON COLUMN cs_lease_table.token IS 'fencing token that was given out last; the part above 40 bits grows with the timeline of the server';
 COMMENT ON COLUMN cs_lease_table.owner IS 'whatever the holder called itself';
 COMMENT ON COLUMN cs_lease_table.role IS 'role that took the lease';
 COMMENT ON COLUMN cs_lease_table.granted_at IS 'when the lease was granted';

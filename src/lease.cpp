@@ -129,9 +129,23 @@ bool wait_for_lease(Relation table, const Lease &lease, int ttl_ms, TimeBudget &
 	}
 }
 
+/* Once in a cluster. */
+bool prepare_epoch(Relation table, TimeBudget &budget)
+{
+	if (is_epoch_known(table))
+		return true;
+	if (!take_lock(LeaseOf(kNoKey), kGrant, budget, true))
+		return false;
+	if (!is_epoch_known(table))
+		begin_epoch(table);
+	return true;
+}
+
 bool take_lease(Relation table, const Lease &lease, int ttl_ms, TimeBudget &budget,
 				NewLease &wanted)
 {
+	if (!prepare_epoch(table, budget))
+		return false;
 	if (!join_queue(lease.queue, lease.key, budget, true))
 		return false;
 
@@ -319,11 +333,15 @@ Datum cs_check_token(PG_FUNCTION_ARGS)
 	ErrorContextCallback description = {error_context_stack, describe_lease, &lease};
 	Relation table = open_lease_table(fcinfo, AccessShareLock);
 
+	LeaseRow row = read_lease(table, lease.key);
+
+	/* As in change_expiry: somebody who takes a lost lease over is not worth a wait. */
 	error_context_stack = &description;
-	take_lock_or_fail(lease, kCheck);
-
-	const LeaseRow row = read_lease(table, lease.key);
-
+	if (row.IsHeldBy(token, GetCurrentTimestamp()))
+	{
+		take_lock_or_fail(lease, kCheck);
+		row = read_lease(table, lease.key);
+	}
 	error_context_stack = description.previous;
 	table_close(table, NoLock);
 	if (!row.IsHeldBy(token, GetCurrentTimestamp()))
@@ -347,7 +365,7 @@ Datum cs_lease_cleanup(PG_FUNCTION_ARGS)
 
 	/* Two that clean up would both write the row of the empty key. */
 	if (keys != NIL)
-		take_lock_or_fail(LeaseOf({"", 0, {0, 0, 0}, 0}), kGrant);
+		take_lock_or_fail(LeaseOf(kNoKey), kGrant);
 	foreach (cell, keys)
 	{
 		CHECK_FOR_INTERRUPTS();

@@ -1,6 +1,7 @@
 /*
  * lease_table.cpp - one row for each key that ever had a lease, and one, with an
- * empty key, for the highest token of those that were removed.
+ * empty key, for the highest token of those that were removed and for what the
+ * timelines of this server are added to. Its owner is a text of two numbers.
  */
 #include "lease_table.hpp"
 
@@ -29,9 +30,6 @@ enum Column
  * Up to timeline 8191 a token is exact in a double, which is all JavaScript has.
  */
 constexpr int kCounterBits = 40;
-
-/* The name of the row that remembers the tokens of removed ones; no lease has it. */
-const Key kRemoved = {"", 0, {0, 0, 0}, 0};
 
 struct Values
 {
@@ -90,23 +88,71 @@ void write(Relation table, const LeaseRow &row, Values &values)
 	CommandCounterIncrement();
 }
 
+/* What tokens of this server begin with: its timeline, added to this. */
+struct Epoch
+{
+	bool known;
+	int64 base;
+};
+
+Epoch epoch_of(Relation table, const LeaseRow &row)
+{
+	bool is_null = true;
+	uint64 system;
+	long long base;
+	const Datum owner = row.tuple == nullptr
+							? 0
+							: heap_getattr(row.tuple, kOwner, RelationGetDescr(table), &is_null);
+
+	if (is_null || sscanf(TextDatumGetCString(owner), UINT64_FORMAT " %lld", &system, &base) != 2 ||
+		system != GetSystemIdentifier())
+		return {false, 0};
+	return {true, base};
+}
+
+/* The row of the empty key: a new one, or a change of the columns that are set. */
+void write_past(Relation table, const LeaseRow &row, Values &values)
+{
+	if (row.tuple == nullptr)
+	{
+		values.Set(kKey, KeyDatum(kNoKey));
+		values.Set(kRole, DirectFunctionCall1(namein, CStringGetDatum("")));
+		values.Set(kGrantedAt, TimestampTzGetDatum(DT_NOBEGIN));
+		values.Set(kExpiresAt, TimestampTzGetDatum(DT_NOEND));
+		values.Set(kReleased, BoolGetDatum(true));
+		values.Set(kPayload, NullableDatum{0, true});
+		if (!values.replace[kOwner - 1])
+			values.Set(kOwner, NullableDatum{0, true});
+	}
+	write(table, row, values);
+}
+
 /* A token that was given out for a row that is removed now. */
 void remember_token(Relation table, int64 token)
 {
-	const LeaseRow row = read_lease(table, kRemoved);
+	const LeaseRow row = read_lease(table, kNoKey);
 	Values values;
 
 	if (row.tuple != nullptr && row.token >= token)
 		return;
-	values.Set(kKey, KeyDatum(kRemoved));
 	values.Set(kToken, Int64GetDatum(token));
-	values.Set(kOwner, NullableDatum{0, true});
-	values.Set(kRole, DirectFunctionCall1(namein, CStringGetDatum("")));
-	values.Set(kGrantedAt, TimestampTzGetDatum(DT_NOBEGIN));
-	values.Set(kExpiresAt, TimestampTzGetDatum(DT_NOEND));
-	values.Set(kReleased, BoolGetDatum(true));
-	values.Set(kPayload, NullableDatum{0, true});
-	write(table, row, values);
+	write_past(table, row, values);
+}
+
+int64 highest_token(Relation table)
+{
+	int64 highest = 0;
+	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+	SysScanDesc scan = systable_beginscan(table, InvalidOid, false, snapshot, 0, nullptr);
+
+	while (HeapTuple tuple = systable_getnext(scan))
+	{
+		CHECK_FOR_INTERRUPTS();
+		highest = Max(highest, DatumGetInt64(column_of(tuple, table, kToken)));
+	}
+	systable_endscan(scan);
+	UnregisterSnapshot(snapshot);
+	return highest;
 }
 
 } // namespace
@@ -144,12 +190,30 @@ LeaseRow read_lease(Relation table, const Key &key)
 	return row;
 }
 
+bool is_epoch_known(Relation table)
+{
+	return epoch_of(table, read_lease(table, kNoKey)).known;
+}
+
+void begin_epoch(Relation table)
+{
+	const LeaseRow row = read_lease(table, kNoKey);
+	const int64 base = highest_token(table) >> kCounterBits;
+	Values values;
+
+	values.Set(kToken, Int64GetDatum(row.token));
+	values.Set(kOwner, CStringGetTextDatum(
+						   psprintf(UINT64_FORMAT " " INT64_FORMAT, GetSystemIdentifier(), base)));
+	write_past(table, row, values);
+}
+
 int64 next_token(Relation table, const LeaseRow &row)
 {
-	const int64 last = row.tuple != nullptr ? row.token : read_lease(table, kRemoved).token;
-	const int64 before_timeline = static_cast<int64>(CurrentTimeline()) << kCounterBits;
+	const LeaseRow past = read_lease(table, kNoKey);
+	const int64 last = row.tuple != nullptr ? row.token : past.token;
+	const int64 epoch = epoch_of(table, past).base + static_cast<int64>(CurrentTimeline());
 
-	return Max(last, before_timeline) + 1;
+	return Max(last, epoch << kCounterBits) + 1;
 }
 
 void write_lease(Relation table, const Key &key, const LeaseRow &row, const NewLease &lease)

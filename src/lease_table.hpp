@@ -49,10 +49,19 @@ LeaseRow read_lease(Relation table, const Key &key);
 
 /*
  * The token for whoever gets the lease next: above all that were ever given out
- * for the key. Its high part is the timeline of the server, which every promotion
+ * for the key. Its high part has the timeline of the server, which every promotion
  * raises: so it is above those, too, that a standby had not received.
+ *
+ * A new cluster begins with timeline 1, but pg_upgrade and a restore bring tokens
+ * along: there the timeline is added to the highest part that they have. That is
+ * entered before the first grant, by one who holds the lock of the empty key.
  */
 int64 next_token(Relation table, const LeaseRow &row);
+bool is_epoch_known(Relation table);
+void begin_epoch(Relation table);
+
+/* No lease has this key. */
+inline const Key kNoKey = {"", 0, {0, 0, 0}, 0};
 
 void write_lease(Relation table, const Key &key, const LeaseRow &row, const NewLease &lease);
 void write_expiry(Relation table, const LeaseRow &row, TimestampTz expires_at, bool released);

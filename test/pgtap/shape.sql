@@ -33,7 +33,12 @@ INSERT INTO promised VALUES
     ('cs_held_mode', '{text}', 'text'),
     ('cs_cancel_holders', '{text}', 'integer'),
     ('cs_lock_order_reset', '{}', 'void'),
-    ('cs_wait_graph_dot', '{}', 'text');
+    ('cs_wait_graph_dot', '{}', 'text'),
+    ('cs_lease', '{text,integer,text,integer,jsonb}', 'bigint'),
+    ('cs_renew_lease', '{text,bigint,integer}', 'boolean'),
+    ('cs_release_lease', '{text,bigint}', 'boolean'),
+    ('cs_check_token', '{text,bigint}', 'void'),
+    ('cs_lease_cleanup', '{interval}', 'bigint');
 
 SELECT function_returns(name, arguments, result) FROM promised ORDER BY name;
 SELECT isnt_strict(name, arguments) FROM promised ORDER BY name;
@@ -52,6 +57,10 @@ SELECT is_empty(
        WHERE e.extname = 'concurrency_safe' AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
          AND d.classid = 'pg_proc'::regclass AND obj_description(d.objid, 'pg_proc') IS NULL $$,
     'every function has a comment');
+SELECT columns_are('cs_leases'::name,
+    ARRAY['key', 'token', 'owner', 'role', 'granted_at', 'expires_at', 'expired', 'payload']);
+SELECT table_privs_are('cs_leases', 'public', ARRAY['SELECT'], 'everybody may look at leases');
+SELECT table_privs_are('cs_lease_table', 'public', ARRAY[]::text[], 'and nobody at the table');
 SELECT is(cs_held_mode('any call loads the library'), NULL, 'nothing is locked at first');
 SELECT results_eq(
     $$ SELECT name, boot_val, context FROM pg_settings

@@ -20,10 +20,6 @@ FROM own_routine
 WHERE proname IN ('cs_permit', 'cs_try_permit', 'cs_cancel_holders', 'cs_lock_order_reset', 'cs_stat_reset',
                   'cs_wait_graph_dot')
 ORDER BY proname COLLATE "C";
-SELECT proname, provolatile, proparallel, proisstrict, proleakproof, prosecdef
-FROM own_routine
-WHERE proname ~ 'permit' OR proname IN ('cs_cancel_holders', 'cs_stat_reset', 'cs_wait_graph_dot')
-ORDER BY proname COLLATE "C";
 SELECT pg_get_function_arguments(oid) AS cs_transfer FROM own_routine WHERE proname = 'cs_transfer';
 SELECT pg_get_function_arguments(oid) AS cs_run FROM own_routine WHERE proname = 'cs_run';
 SELECT pg_get_function_arguments(oid) AS cs_holders FROM own_routine WHERE proname = 'cs_holders';
@@ -34,10 +30,25 @@ FROM own_routine
 WHERE proname IN ('cs_key', 'cs_guard')
 ORDER BY proname COLLATE "C";
 
+-- Leases: the functions, what everybody may read of them, and the table, which nobody may touch.
+SELECT proname, pg_get_function_arguments(oid) AS arguments, pg_get_function_result(oid) AS result, proacl IS NULL AS everybody
+FROM own_routine
+WHERE proname ~ 'lease|token'
+ORDER BY proname COLLATE "C";
+SELECT c.relname, c.relkind, a.attname, format_type(a.atttypid, a.atttypmod) AS type, a.attnotnull AS not_null
+FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+WHERE c.relname IN ('cs_lease_table', 'cs_leases') AND c.relnamespace = 'public'::regnamespace AND a.attnum > 0 AND NOT a.attisdropped
+ORDER BY c.relname COLLATE "C", a.attnum;
+SELECT relname, relpersistence, reloptions, coalesce(array_to_string(relacl, ' ') LIKE '% =r/%', false) AS everybody_reads,
+       oid = ANY (SELECT unnest(extconfig) FROM pg_extension WHERE extname = 'concurrency_safe') AS dumped
+FROM pg_class
+WHERE relname IN ('cs_lease_table', 'cs_leases') AND relnamespace = 'public'::regnamespace
+ORDER BY relname COLLATE "C";
+
 -- A lock taken in a parallel worker would end with it, and a strict function would silently lock nothing for a null key.
 SELECT proname, provolatile, proparallel, proisstrict, proleakproof, prosecdef
 FROM own_routine
-WHERE proname ~ 'lock' AND prokind = 'f'
+WHERE prokind = 'f'
 ORDER BY proname COLLATE "C";
 SELECT count(*) AS strict FROM own_routine WHERE proisstrict;
 SELECT count(*) AS "security definer without search_path" FROM own_routine
