@@ -150,7 +150,8 @@ sub storm
 	is(scalar(grep { $_->{error} =~ /ERROR|FATAL/ && $_->{error} !~ /57P01|57014/ } @sessions, @ended),
 		0, 'nobody had another error');
 	is($most_in_use, '4', 'there were four permits');
-	cmp_ok($most_keys, '<=', 4, 'as many sessions had the key');
+	# The two locks of a permit are not released in one instant: who ends may be seen beside its successor.
+	cmp_ok($most_keys, '<=', 8, 'about as many sessions had the key');
 	cmp_ok($most_marks, '<=', 4, 'and left a mark');
 	is($most_marks, '4', 'really') unless $kills;
 
