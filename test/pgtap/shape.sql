@@ -12,7 +12,7 @@ BEGIN;
 SET LOCAL client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS concurrency_safe;
-SELECT plan(45);
+SELECT plan(58);
 
 SELECT has_extension('concurrency_safe');
 

@@ -1,7 +1,7 @@
 --
 -- cs_permit and cs_try_permit in one session: arguments, what a permit belongs
 -- to, what it does not touch. Several sessions are in test/specs/permit_*.spec
--- and test/t/038_permits.pl.
+-- and test/t/044_permits.pl.
 --
 \pset null null
 SET concurrency_safe.check_order = off;
