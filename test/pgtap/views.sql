@@ -12,7 +12,7 @@ BEGIN;
 SET LOCAL client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS concurrency_safe;
-SELECT plan(31);
+SELECT plan(36);
 
 CREATE TEMP TABLE promised (name name, columns text);
 INSERT INTO promised VALUES
@@ -29,7 +29,9 @@ INSERT INTO promised VALUES
     ('cs_lock_order', 'held text, taken text, held_mode text, taken_mode text, in_cycle boolean, '
         'first_seen timestamp with time zone, pid integer, role name, application_name text, query text'),
     ('cs_deadlocks', 'at timestamp with time zone, key text, mode text, pid integer, role name, '
-        'application_name text, detail text, query text');
+        'application_name text, detail text, query text'),
+    ('cs_leases', 'key text, token bigint, owner text, role name, granted_at timestamp with time zone, '
+        'expires_at timestamp with time zone, expired boolean, payload jsonb');
 
 GRANT SELECT ON promised TO PUBLIC;
 
@@ -78,15 +80,17 @@ SELECT results_eq($$ SELECT name, context, unit, coalesce(short_desc, '') <> '',
 
 -- What PUBLIC may do, every role may.
 SELECT is_empty($$ SELECT objid::regprocedure FROM own JOIN pg_proc AS p ON p.oid = objid
-                   WHERE classid = 'pg_proc'::regclass AND proname NOT LIKE 'cs\_%\_reset' AND proacl IS NOT NULL $$,
+                   WHERE classid = 'pg_proc'::regclass AND proname NOT SIMILAR TO 'cs\_%\_(reset|cleanup)' AND proacl IS NOT NULL $$,
                 'everybody may call every function');
 SELECT function_privs_are('cs_stat_reset'::name, '{}'::name[], 'public', '{}'::name[], 'but cs_stat_reset');
 SELECT function_privs_are('cs_lock_order_reset'::name, '{}'::name[], 'public', '{}'::name[], 'and cs_lock_order_reset');
+SELECT function_privs_are('cs_lease_cleanup'::name, ARRAY['interval'], 'public', '{}'::name[], 'and cs_lease_cleanup');
 CREATE ROLE cs_pgtap_user;
 SET LOCAL ROLE cs_pgtap_user;
 SELECT lives_ok('SELECT count(*) FROM ' || name, 'an ordinary role may read ' || name) FROM promised ORDER BY name;
 SELECT throws_ok('SELECT cs_stat_reset()', '42501', NULL, 'and not reset the statistics');
 SELECT throws_ok('SELECT cs_lock_order_reset()', '42501', NULL, 'and not forget the orders of locks');
+SELECT throws_ok($$ SELECT cs_lease_cleanup('0') $$, '42501', NULL, 'and not clean leases up');
 SELECT throws_ok('SELECT cs_cancel_holders(NULL)', '22004', NULL, 'the holders of no key cannot be cancelled');
 SELECT is(cs_cancel_holders('cs:free'), 0, 'those of a free key are none');
 RESET ROLE;
