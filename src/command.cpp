@@ -5,6 +5,8 @@
  * PostgreSQL itself notices what makes its plan out of date. The statements of
  * a longer one are analyzed when it is their turn, as a client's would be: one
  * may use what another has just created. That is done anew for each execution.
+ * So is one with a string in it: what 'now' or '01/02/2026' mean is settled by the
+ * analysis, and belongs to the moment and the settings.
  */
 #include <cstring>
 
@@ -19,7 +21,6 @@ struct KeptCommand
 {
 	char *text;
 	int parameters;
-	uint32 hash; /* of the text */
 	SPIPlanPtr plan;
 	uint64 last_use;
 };
@@ -31,11 +32,10 @@ constexpr Size kLongestKept = 8192;
 KeptCommand kept_commands[kKeptCommands];
 uint64 uses;
 
-KeptCommand *FindKept(const char *text, int parameters, uint32 hash)
+KeptCommand *FindKept(const char *text, int parameters)
 {
 	for (KeptCommand &kept : kept_commands)
-		if (kept.text != nullptr && kept.hash == hash && kept.parameters == parameters &&
-			strcmp(kept.text, text) == 0)
+		if (kept.text != nullptr && kept.parameters == parameters && strcmp(kept.text, text) == 0)
 			return &kept;
 	return nullptr;
 }
@@ -60,13 +60,22 @@ KeptCommand *make_place()
 	return oldest;
 }
 
-void keep(SPIPlanPtr plan, const char *text, int parameters, uint32 hash)
+void keep(SPIPlanPtr plan, const char *text, int parameters)
 {
 	KeptCommand *kept = make_place();
 	char *copy = MemoryContextStrdup(TopMemoryContext, text);
 
 	SPI_keepplan(plan); /* raises nothing after all that may fail */
-	*kept = {copy, parameters, hash, plan, ++uses};
+	*kept = {copy, parameters, plan, ++uses};
+}
+
+/* A quote, or the dollar of one: that of a parameter is followed by a digit. */
+bool MayHaveString(const char *text)
+{
+	for (; *text != '\0'; text++)
+		if (*text == '\'' || (*text == '$' && (text[1] < '0' || text[1] > '9')))
+			return true;
+	return false;
 }
 
 /* A position in an error is one in the command, and not in the query of the client. */
@@ -114,31 +123,30 @@ SPIPlanPtr prepare(const char *text, int parameters, RawStmt *statement)
 	return plan;
 }
 
-/* The plan of a command of one statement, else null. */
+/* The plan of a command that may be kept, of one statement; else null. */
 SPIPlanPtr find_or_make_plan(const char *text, int parameters)
 {
-	const Size size = strlen(text);
-
-	if (size > kLongestKept)
+	if (strlen(text) > kLongestKept || MayHaveString(text))
 		return nullptr;
-
-	const uint32 hash =
-		hash_bytes(reinterpret_cast<const unsigned char *>(text), static_cast<int>(size));
-
-	if (KeptCommand *kept = FindKept(text, parameters, hash))
+	if (KeptCommand *kept = FindKept(text, parameters))
 	{
 		kept->last_use = ++uses;
 		return kept->plan;
 	}
 
+	/* Attempts share the memory of the call, and a long text is a large tree. */
+	MemoryContext parsed =
+		AllocSetContextCreate(CurrentMemoryContext, "parsed command", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(parsed);
 	RawStmt *statement = only_statement(text);
 
-	if (statement == nullptr)
-		return nullptr;
+	MemoryContextSwitchTo(caller);
 
-	SPIPlanPtr plan = prepare(text, parameters, statement);
+	SPIPlanPtr plan = statement == nullptr ? nullptr : prepare(text, parameters, statement);
 
-	keep(plan, text, parameters, hash);
+	MemoryContextDelete(parsed);
+	if (plan != nullptr)
+		keep(plan, text, parameters);
 	return plan;
 }
 

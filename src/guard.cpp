@@ -113,11 +113,32 @@ void check_moment(const TriggerData &call, const Guard &guard)
 					 "'require'.")));
 }
 
+/*
+ * May whoever sent the statement see what rows of the table contain? A cascade
+ * runs with the rights of the table's owner, and the error goes to the client.
+ */
+bool may_see_rows(Oid table)
+{
+	return pg_class_aclcheck(table, GetOuterUserId(), ACL_SELECT) == ACLCHECK_OK &&
+		   check_enable_rls(table, GetOuterUserId(), true) != RLS_ENABLED;
+}
+
+/* Only where the key's name can be typed as it is shown. */
+int hint_to_lock(const char *name, const Key &key)
+{
+	if (strlen(name) == key.size && memcmp(name, key.bytes, key.size) == 0)
+		return errhint("In the same transaction, before the statement: SELECT cs_lock(%s).",
+					   quote_literal_cstr(name));
+	return errhint("Lock it in the same transaction, before the statement.");
+}
+
 /* A key that is not held in exclusive mode. */
-[[noreturn]] void raise_not_held(const TriggerData &call, const Key &key)
+[[noreturn]] void raise_not_held(const TriggerData &call, const Guard &guard, const Key &key)
 {
 	const LOCKMODE held = StrongestHeldMode(key.tag);
-	const char *name = printable(key.bytes, key.size);
+	const char *name = may_see_rows(RelationGetRelid(call.tg_relation))
+						   ? printable(key.bytes, key.size)
+						   : printable(guard.key_template, guard.template_size);
 
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -125,9 +146,7 @@ void check_moment(const TriggerData &call, const Guard &guard)
 			 held == NoLock
 				 ? errdetail("This session does not hold the key.")
 				 : errdetail("This session holds the key in %s mode only.", ModeName(held)),
-			 errhint("In the same transaction, before the statement: SELECT cs_lock(%s).",
-					 quote_literal_cstr(name)),
-			 errtable(call.tg_relation)));
+			 hint_to_lock(name, key), errtable(call.tg_relation)));
 }
 
 /* What the guard is for, with the text of a key. */
@@ -138,7 +157,7 @@ void guard_key(const TriggerData &call, const Guard &guard, const KeyText &text)
 	if (HeldByThisSession(LockTag(key.tag), kExclusive))
 		return;
 	if (!guard.acquire)
-		raise_not_held(call, key);
+		raise_not_held(call, guard, key);
 	require_lockable();
 
 	LockRequest request = MakeRequest(key, kExclusive);

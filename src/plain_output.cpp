@@ -27,11 +27,10 @@ bool PrintsAlike(Oid type)
 
 char *write_plainly(FmgrInfo *output, Datum value, bool prints_alike)
 {
-	static const char *const settings[][2] = {{"bytea_output", "hex"},
-											  {"datestyle", "ISO"},
-											  {"extra_float_digits", "1"},
-											  {"intervalstyle", "postgres"},
-											  {"timezone", "UTC"}};
+	static const char *const settings[][2] = {
+		{"bytea_output", "hex"},       {"datestyle", "ISO"}, {"extra_float_digits", "1"},
+		{"intervalstyle", "postgres"}, {"lc_monetary", "C"}, {"quote_all_identifiers", "off"},
+		{"search_path", "pg_catalog"}, {"timezone", "UTC"}};
 
 	if (prints_alike)
 		return OutputFunctionCall(output, value);

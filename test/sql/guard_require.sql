@@ -119,3 +119,31 @@ UPDATE stock SET amount = 13 WHERE sku = 'e';
 
 DROP TABLE stock;
 SELECT count(*) AS "locks left" FROM pg_locks WHERE locktype = 'advisory';
+
+-- Who may not read the rows sees the template, and no key of them; a cascade has the owner's rights, and its error goes to the client.
+CREATE ROLE guard_nobody;
+CREATE TABLE parent (id integer PRIMARY KEY);
+CREATE TABLE child (id integer REFERENCES parent ON DELETE CASCADE, secret text);
+CREATE TRIGGER guard AFTER INSERT OR UPDATE OR DELETE ON child
+    FOR EACH ROW EXECUTE FUNCTION cs_guard('child:{secret}');
+BEGIN;
+SELECT cs_lock('child:hidden');
+INSERT INTO parent VALUES (1);
+INSERT INTO child VALUES (1, 'hidden');
+COMMIT;
+GRANT SELECT, DELETE ON parent TO guard_nobody;
+GRANT UPDATE (id) ON child TO guard_nobody;
+SET ROLE guard_nobody;
+DELETE FROM parent;
+UPDATE child SET id = 1;
+RESET ROLE;
+GRANT SELECT ON child TO guard_nobody;
+SET ROLE guard_nobody;
+DELETE FROM parent;
+RESET ROLE;
+ALTER TABLE child ENABLE ROW LEVEL SECURITY;
+SET ROLE guard_nobody;
+DELETE FROM parent;
+RESET ROLE;
+DROP TABLE child, parent;
+DROP ROLE guard_nobody;

@@ -42,15 +42,18 @@ SELECT cs_key('{a}', '{"a": 1, "a": 2}'::fields);
 
 -- The same key in every session, however it likes its values printed.
 CREATE FUNCTION key_of_many() RETURNS text LANGUAGE sql AS
-$$ SELECT cs_key('{f1} {f2} {f3} {f4} {f5} {f6} {f7}', ROW(DATE '2026-02-01', TIMESTAMPTZ '2026-02-01 00:00+00',
-       INTERVAL '1 day 2:03', 0.1::float8, '\xff'::bytea, true, 1.10)) $$;
+$$ SELECT public.cs_key('{f1} {f2} {f3} {f4} {f5} {f6} {f7} {f8}', ROW(DATE '2026-02-01', TIMESTAMPTZ '2026-02-01 00:00+00',
+       INTERVAL '1 day 2:03', 0.1::float8, '\xff'::bytea, true, 1.10,
+       'public.key_of_many'::regproc)) $$;
 SELECT key_of_many();
 SET datestyle = german;
 SET timezone = 'Asia/Tokyo';
 SET intervalstyle = iso_8601;
 SET extra_float_digits = -10;
 SET bytea_output = escape;
-SELECT key_of_many();
+SET quote_all_identifiers = on;
+SET search_path = pg_catalog;
+SELECT public.key_of_many();
 SHOW datestyle;
 RESET ALL;
 \set VERBOSITY default

@@ -59,6 +59,15 @@ CALL cs_run('run:1', 'INSERT INTO run_new VALUES ($1::integer)', '{5}');
 CREATE TABLE run_new (i integer);
 CALL cs_run('run:1', 'INSERT INTO run_new VALUES ($1::integer)', '{6}');
 SELECT * FROM run_new;
+-- What a string means belongs to the moment and its settings.
+CREATE TABLE run_log (at timestamptz);
+SET timezone = 'UTC';
+CALL cs_run('run:1', $$ INSERT INTO run_log VALUES ('2026-01-02 00:00') $$);
+SET timezone = 'Asia/Tokyo';
+CALL cs_run('run:1', $$ INSERT INTO run_log VALUES ('2026-01-02 00:00') $$);
+RESET timezone;
+CALL cs_run('run:1', $$ TRUNCATE run_seen; INSERT INTO run_seen SELECT max(at) - min(at) FROM run_log $$);
+SELECT * FROM run_seen;
 -- More commands than are kept, twice.
 DO $$
 DECLARE

@@ -114,20 +114,20 @@ $holder->query_safe(q{SELECT cs_lock('run:1', -1, scope => 'session')});
 like($runner->finish, qr/^busy\|[1-5]$/, 'busy after an attempt');
 $holder->query_safe('SELECT cs_unlock_all()');
 
-# Many clients, one hot key; in a pipeline, too: each withdraws 1 and says so by its exit.
+# Many clients, one hot key; in a pipeline, too, where from PostgreSQL 18 on only the first command
+# is outside a transaction block: each withdraws 1 and says so by its exit.
+my $in_pipeline = $node->safe_psql('postgres', 'SHOW server_version_num') < 180000 ? 2 : 1;
+my $withdraw = q{CALL cs_run('hot', 'UPDATE account SET balance = balance - 1 WHERE id = 1', timeout_ms => -1);};
 my %script = (
-	alone => q{CALL cs_run('hot', 'UPDATE account SET balance = balance - 1 WHERE id = 1', timeout_ms => -1);},
-	pipeline => q{\startpipeline
-		CALL cs_run('hot', 'UPDATE account SET balance = balance - 1 WHERE id = 1', timeout_ms => -1);
-		CALL cs_run('hot', 'UPDATE account SET balance = balance - 1 WHERE id = 1', timeout_ms => -1);
-		\endpipeline});
+	alone => $withdraw,
+	pipeline => join("\n", '\startpipeline', ($withdraw) x $in_pipeline, '\endpipeline'));
 my $expected = 1000000;
 
 foreach my $name (sort keys %script)
 {
 	$node->pgbench("--no-vacuum --client=16 --jobs=2 --transactions=50 --protocol=extended",
-		0, [qr{processed: 800/800}], [qr{^$}], "many clients, $name", { "038_$name" => $script{$name} });
-	$expected -= $name eq 'pipeline' ? 1600 : 800;
+		0, [qr{processed: 800/800}], [qr{^$}], "many clients, $name", { "039_$name" => $script{$name} });
+	$expected -= $name eq 'pipeline' ? 800 * $in_pipeline : 800;
 	is($node->safe_psql('postgres', 'SELECT balance FROM account WHERE id = 1'), $expected, 'no update is lost');
 	locks_are($node, '0,0', 'no lock is left');
 }
@@ -135,9 +135,9 @@ foreach my $name (sort keys %script)
 $node->pgbench("--no-vacuum --client=8 --jobs=2 --transactions=50", 0, [qr{processed: 400/400}], [qr{^$}],
 	'clients that disturb each other',
 	{
-		'038_with_key@1' => q{CALL cs_run('hot', 'UPDATE account SET balance = balance - 1 WHERE id = 1', timeout_ms => -1,
+		'039_with_key@1' => q{CALL cs_run('hot', 'UPDATE account SET balance = balance - 1 WHERE id = 1', timeout_ms => -1,
 			max_attempts => 1000, backoff_ms => 1, max_backoff_ms => 2, isolation => 'repeatable read');},
-		'038_other_key@1' => q{CALL cs_run('cold', 'UPDATE account SET balance = balance - 1 WHERE id = 1', timeout_ms => -1,
+		'039_other_key@1' => q{CALL cs_run('cold', 'UPDATE account SET balance = balance - 1 WHERE id = 1', timeout_ms => -1,
 			max_attempts => 1000, backoff_ms => 1, max_backoff_ms => 2, isolation => 'serializable');}
 	});
 is($node->safe_psql('postgres', 'SELECT balance FROM account WHERE id = 1'), $expected - 400, 'no update is lost');
