@@ -541,6 +541,8 @@ COMMENT ON COLUMN cs_lease_table.released IS 'whether it was given back before i
 COMMENT ON COLUMN cs_lease_table.payload IS 'whatever the holder wants others to know';
 
 SELECT pg_catalog.pg_extension_config_dump('cs_lease_table', '');
+-- Else a dump by the owner of the database, who need not be a superuser, would fail.
+GRANT SELECT ON cs_lease_table TO pg_database_owner;
 
 CREATE FUNCTION cs_lease(
     key text,

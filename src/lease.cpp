@@ -1,19 +1,14 @@
 /*
  * lease.cpp - leases: locks that outlive their session, and end by the clock.
  *
- * A lease is a row. Two side locks, which live as long as a transaction, order
- * what happens to it:
- *
- *   the lock of the lease    granting excludes all else; renewing and releasing
- *                            exclude each other; checking a token excludes
- *                            granting alone, so that nobody can take the lease
- *                            over before the checker has committed
- *   the queue of the lease   who waits, first come first served
+ * A lease is a row (lease_table.hpp), written under locks (lease_lock.hpp).
  *
  * Whoever waits looks at the row first and asks for the lock only when the lease
  * seems to be free: waiting for it all the time would stop renewals.
  */
 #include "arguments.hpp"
+#include "held.hpp"
+#include "lease_lock.hpp"
 #include "lease_table.hpp"
 #include "printable.hpp"
 #include "settings.hpp"
@@ -23,57 +18,9 @@ namespace cs {
 
 namespace {
 
-constexpr LOCKMODE kGrant = ExclusiveLock;
-constexpr LOCKMODE kRenew = ShareUpdateExclusiveLock;
-constexpr LOCKMODE kCheck = RowShareLock;
-
-/* Leases have a seed of their own, so that their locks are not those of permits. */
-constexpr uint64 kLeaseSeed = 0x6c65617365;
-
-struct Lease
-{
-	Key key;
-	LOCKTAG lock;
-	LOCKTAG queue;
-};
-
-Lease LeaseOf(const Key &key)
-{
-	const KeyTag tag = MakeKey(key.bytes, key.size, GetSystemIdentifier() ^ kLeaseSeed).tag;
-
-	return {key, SideLockTag(tag, tag.field4), SideLockTag(tag, 0)};
-}
-
 TimestampTz After(TimestampTz now, int milliseconds)
 {
 	return TimestampTzPlusMilliseconds(now, milliseconds);
-}
-
-void describe_lease(void *arg)
-{
-	const Key &key = static_cast<const Lease *>(arg)->key;
-
-	errcontext("lease of key \"%s\"", printable(key.bytes, key.size));
-}
-
-bool take_lock(const Lease &lease, LOCKMODE mode, TimeBudget &budget, bool keep_transaction)
-{
-	return take_or_wait({lease.lock, mode, false, lease.key}, budget, keep_transaction);
-}
-
-/* For those that have no timeout of their own. */
-void take_lock_or_fail(const Lease &lease, LOCKMODE mode)
-{
-	TimeBudget budget(default_timeout);
-
-	if (!take_lock(lease, mode, budget, false))
-		ereport(ERROR,
-				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-				 errmsg("could not lock the lease of key \"%s\" within %d ms",
-						printable(lease.key.bytes, lease.key.size),
-						default_timeout < 0 ? LockTimeout : default_timeout),
-				 errdetail("A transaction that was granted the lease, renewed or released it, or "
-						   "checked its token, has not ended.")));
 }
 
 /* Grants the lease if it is still free now that nobody else can write its row. */
@@ -112,11 +59,11 @@ bool wait_for_lease(Relation table, const Lease &lease, int ttl_ms, TimeBudget &
 
 		if (until_free == 0)
 		{
-			if (!take_lock(lease, kGrant, budget, true))
+			if (!take_lease_lock(lease, kGrant, budget, true))
 				return false;
 			if (grant_if_free(table, lease, ttl_ms, wanted))
 				return true;
-			release_early(lease.lock, kGrant);
+			release_lease_lock(lease, kGrant);
 			continue;
 		}
 
@@ -134,7 +81,7 @@ bool prepare_epoch(Relation table, TimeBudget &budget)
 {
 	if (is_epoch_known(table))
 		return true;
-	if (!take_lock(LeaseOf(kNoKey), kGrant, budget, true))
+	if (!take_lease_lock(LeaseOf(kNoKey), kGrant, budget, true))
 		return false;
 	if (!is_epoch_known(table))
 		begin_epoch(table);
@@ -169,17 +116,24 @@ bool change_expiry(FunctionCallInfo fcinfo, const Key &key, int64 token, int ttl
 	error_context_stack = &description;
 	if (held)
 	{
+		/* Those who wait for a lease that was granted in this transaction wait for its lock. */
+		const bool must_wake = !HasLeaseLock(lease, kRenew);
+
 		prepare_wakeup();
-		take_lock_or_fail(lease, kRenew);
+		require_lease_lock(lease, kRenew);
 
 		const LeaseRow row = read_lease(table, key);
 		const TimestampTz now = GetCurrentTimestamp();
 
 		held = row.IsHeldBy(token, now);
+		/* As for a grant: the holder may rely on the new end. */
+		if (held && !release)
+			ForceSyncCommit();
 		if (held)
 			write_expiry(table, row, release ? now : After(now, ttl_ms), release);
 		/* The expiry that they know may be too late now. */
-		NoteWakeup(lease.lock, kRenew, lease.queue);
+		if (must_wake)
+			NoteWakeup(lease.lock, kRenew, lease.queue);
 	}
 	error_context_stack = description.previous;
 	table_close(table, NoLock);
@@ -194,7 +148,7 @@ bool change_expiry(FunctionCallInfo fcinfo, const Key &key, int64 token, int ttl
 	if (row.tuple == nullptr)
 		how = "There is no lease of this key.";
 	else if (row.token != token)
-		how = psprintf("The last token given out is " INT64_FORMAT ".", row.token);
+		how = "That is not the last token that was given out."; /* which one is, is not for all */
 	else if (row.released)
 		how = "It was released.";
 	else
@@ -243,19 +197,30 @@ void require_writable(const char *function)
 	PreventCommandIfParallelMode(function);
 }
 
+/* How many keys this session may lock beside those that it holds. */
+int64 count_free_keys()
+{
+	const long limit = MaxKeysPerSession();
+
+	return limit < 0 ? PG_INT32_MAX : limit - count_held_keys(0);
+}
+
 /* Removes the row if nobody uses or renewed the lease meanwhile. */
 bool remove_if_expired(Relation table, const Key &key, TimestampTz before)
 {
 	const Lease lease = LeaseOf(key);
 	TimeBudget no_wait(0);
 
-	if (!take_lock(lease, kGrant, no_wait, false))
+	if (!take_lease_lock(lease, kGrant, no_wait, false))
 		return false;
 
 	const LeaseRow row = read_lease(table, key);
 
 	if (row.tuple == nullptr || row.expires_at >= before)
+	{
+		release_lease_lock(lease, kGrant);
 		return false;
+	}
 	remove_lease(table, row);
 	return true;
 }
@@ -339,7 +304,7 @@ Datum cs_check_token(PG_FUNCTION_ARGS)
 	error_context_stack = &description;
 	if (row.IsHeldBy(token, GetCurrentTimestamp()))
 	{
-		take_lock_or_fail(lease, kCheck);
+		require_lease_lock(lease, kCheck);
 		row = read_lease(table, lease.key);
 	}
 	error_context_stack = description.previous;
@@ -357,15 +322,15 @@ Datum cs_lease_cleanup(PG_FUNCTION_ARGS)
 {
 	require_writable("cs_lease_cleanup()");
 	const TimestampTz before = read_time_before(fcinfo, 0);
-	const long most = MaxKeysPerSession();
 	Relation table = open_lease_table(fcinfo, RowExclusiveLock);
-	const List *keys = keys_expired_before(table, before, most < 0 ? PG_INT32_MAX : most);
+	/* One is for the lock below; where there is no room at all, it is refused. */
+	const List *keys = keys_expired_before(table, before, Max(1, count_free_keys() - 1));
 	const ListCell *cell;
 	int64 removed = 0;
 
 	/* Two that clean up would both write the row of the empty key. */
 	if (keys != NIL)
-		take_lock_or_fail(LeaseOf(kNoKey), kGrant);
+		require_lease_lock(LeaseOf(kNoKey), kGrant);
 	foreach (cell, keys)
 	{
 		CHECK_FOR_INTERRUPTS();

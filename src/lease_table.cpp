@@ -69,6 +69,23 @@ LeaseRow row_of(HeapTuple tuple, Relation table)
 			DatumGetBool(column_of(tuple, table, kReleased))};
 }
 
+LeaseRow read_row(Relation table, const Key &key, Snapshot snapshot)
+{
+	LeaseRow row = {};
+	ScanKeyData search;
+
+	ScanKeyInit(&search, kKey, BTEqualStrategyNumber, F_TEXTEQ, KeyDatum(key));
+
+	SysScanDesc scan =
+		systable_beginscan(table, primary_key_index(table), true, snapshot, 1, &search);
+	HeapTuple tuple = systable_getnext(scan);
+
+	if (HeapTupleIsValid(tuple))
+		row = row_of(tuple, table);
+	systable_endscan(scan);
+	return row;
+}
+
 /* A new row, or the next version of it; visible to what this transaction does next. */
 void write(Relation table, const LeaseRow &row, Values &values)
 {
@@ -139,6 +156,7 @@ void remember_token(Relation table, int64 token)
 	write_past(table, row, values);
 }
 
+/* Nobody is granted a lease meanwhile. */
 int64 highest_token(Relation table)
 {
 	int64 highest = 0;
@@ -167,27 +185,33 @@ Relation open_lease_table(FunctionCallInfo fcinfo, LOCKMODE mode)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE), errmsg("the table of leases does not exist"),
 				 errdetail("The extension concurrency_safe was dropped.")));
+	if (RelationGetNumberOfAttributes(relation) != kColumns)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the table of leases does not belong to this version of the library"),
+				 errhint("Update the extension with ALTER EXTENSION, or reconnect.")));
 	return relation;
 }
 
+/*
+ * Whatever the isolation level of the transaction, its snapshot may be older than
+ * the lock on the lease. Read without one, the row is as it is at this moment, and
+ * SERIALIZABLE sees no dependency where the locks have made the order already.
+ * Only while another session renews, the old row may have gone before it was
+ * looked at, and the new one not be there yet: a snapshot shows one of them.
+ */
 LeaseRow read_lease(Relation table, const Key &key)
 {
-	LeaseRow row = {};
-	ScanKeyData search;
-	/* The transaction's own snapshot may be older than the lock on the lease. */
+	const LeaseRow row = read_row(table, key, SnapshotSelf);
+
+	if (row.tuple != nullptr)
+		return row;
+
 	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+	const LeaseRow other = read_row(table, key, snapshot);
 
-	ScanKeyInit(&search, kKey, BTEqualStrategyNumber, F_TEXTEQ, KeyDatum(key));
-
-	SysScanDesc scan =
-		systable_beginscan(table, primary_key_index(table), true, snapshot, 1, &search);
-	HeapTuple tuple = systable_getnext(scan);
-
-	if (HeapTupleIsValid(tuple))
-		row = row_of(tuple, table);
-	systable_endscan(scan);
 	UnregisterSnapshot(snapshot);
-	return row;
+	return other;
 }
 
 bool is_epoch_known(Relation table)
@@ -251,8 +275,7 @@ void remove_lease(Relation table, const LeaseRow &row)
 List *keys_expired_before(Relation table, TimestampTz time, int64 most)
 {
 	List *keys = NIL;
-	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
-	SysScanDesc scan = systable_beginscan(table, InvalidOid, false, snapshot, 0, nullptr);
+	SysScanDesc scan = systable_beginscan(table, InvalidOid, false, SnapshotSelf, 0, nullptr);
 
 	while (list_length(keys) < most)
 	{
@@ -265,7 +288,6 @@ List *keys_expired_before(Relation table, TimestampTz time, int64 most)
 			keys = lappend(keys, DatumGetTextPCopy(column_of(tuple, table, kKey)));
 	}
 	systable_endscan(scan);
-	UnregisterSnapshot(snapshot);
 	return keys;
 }
 

@@ -36,10 +36,38 @@ struct PermitLocks
 	LOCKTAG queue;
 };
 
+/*
+ * The end of a transaction releases its locks one partition of the lock table
+ * after the other. This one is in the partition of the key, so that both go in
+ * one instant: where it is held, the key is. (A rollback to a savepoint releases
+ * the lock that was taken last first, which is this one.)
+ */
+LOCKTAG InUseTag(const KeyTag &key, uint16 limit)
+{
+	const LOCKTAG key_lock = LockTag(key);
+	const uint32 partition = LockHashPartition(LockTagHashCode(&key_lock));
+	LOCKTAG tag = SideLockTag(key, limit);
+
+	while (LockHashPartition(LockTagHashCode(&tag)) != partition)
+		tag.locktag_field2++;
+	return tag;
+}
+
+bool IsInUseTag(const LOCKTAG &tag, const KeyTag &key)
+{
+	if (tag.locktag_type != LOCKTAG_USERLOCK || tag.locktag_field3 != key.field3 ||
+		tag.locktag_field4 == 0 || tag.locktag_field4 > kMostPermits)
+		return false;
+
+	const LOCKTAG in_use = InUseTag(key, tag.locktag_field4);
+
+	return memcmp(&tag, &in_use, sizeof(tag)) == 0;
+}
+
 PermitLocks LocksOf(const Key &key, int limit)
 {
 	return {MakeRequest(key, kPermit), limit,
-			LockTag(key.tag),          SideLockTag(key.tag, static_cast<uint16>(limit)),
+			LockTag(key.tag),          InUseTag(key.tag, static_cast<uint16>(limit)),
 			SideLockTag(key.tag, 0),   PermitQueue(key.tag)};
 }
 
@@ -64,12 +92,9 @@ int find_other_limit(const PermitLocks &permit)
 	for (int i = 0; i < locks->nelements; i++)
 	{
 		const LOCKTAG &tag = locks->locks[i].locktag;
-		const int limit = tag.locktag_field4;
-		const LOCKTAG with_limit = SideLockTag(permit.request.key.tag, tag.locktag_field4);
 
-		if (limit != 0 && limit <= kMostPermits && limit != permit.limit &&
-			memcmp(&tag, &with_limit, sizeof(tag)) == 0)
-			return limit;
+		if (IsInUseTag(tag, permit.request.key.tag) && tag.locktag_field4 != permit.limit)
+			return tag.locktag_field4;
 	}
 	return 0;
 }

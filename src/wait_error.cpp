@@ -124,6 +124,11 @@ void describe_request(void *arg)
 		errcontext("taking a permit of key \"%s\"", key);
 	else
 		errcontext("locking key \"%s\" in %s mode", key, ModeName(request->mode));
+	hint_at_lock_table();
+}
+
+void hint_at_lock_table()
+{
 	if (geterrcode() == ERRCODE_OUT_OF_MEMORY)
 		errhint("If the server's lock table is full, lock fewer keys at once, end transactions "
 				"that hold many, or increase max_locks_per_transaction.");

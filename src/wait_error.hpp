@@ -15,9 +15,11 @@ namespace cs {
 
 /*
  * Error context callback for the time in which a lock is asked for: names the
- * key and the mode, and says what to do about a full lock table. arg is the
- * LockRequest.
+ * key and the mode, and hints at the lock table. arg is the LockRequest.
  */
 void describe_request(void *arg);
+
+/* For error context callbacks: what to do about a full lock table, if that may be the error. */
+void hint_at_lock_table();
 
 } // namespace cs

@@ -61,7 +61,7 @@ void after_release(ResourceReleasePhase phase, [[maybe_unused]] bool is_commit,
 /* Since when the first one waits. */
 TimestampTz waiting_since;
 
-/* The first one waits as well: what pg_locks shows of the others is for our views here. */
+/* What pg_locks shows of those behind is for the first one in our views alone. */
 void ShowWaitSince(TimestampTz start)
 {
 	pg_atomic_write_u64(&MyProc->waitStart, static_cast<uint64>(start));
@@ -81,19 +81,26 @@ bool join_queue(const LOCKTAG &queue, const Key &key, TimeBudget &budget, bool k
 
 void leave_queue(const LOCKTAG &queue)
 {
-	ShowWaitSince(0);
 	release_early(queue, kFirstInQueue);
+}
+
+void prepare_to_sleep()
+{
+	ResetLatch(MyLatch);
+	/* The latch may have been set for this. */
+	CHECK_FOR_INTERRUPTS();
 }
 
 void sleep_until_woken(int most_ms)
 {
 	const int sleep = most_ms < 0 ? kLongestSleep : Min(most_ms, kLongestSleep);
 
-	/* Now, and not once: any wait for a lock before this one, however short, clears it. */
+	/* Not once: any wait for a lock before this one, however short, clears it. */
 	ShowWaitSince(waiting_since);
 	/* Whoever looks sees a wait for a lock, as it is for those behind. */
 	WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, sleep,
-			  PG_WAIT_LOCK | LOCKTAG_ADVISORY);
+			  PG_WAIT_LOCK | LOCKTAG_USERLOCK);
+	ShowWaitSince(0);
 	CHECK_FOR_INTERRUPTS();
 }
 

@@ -41,10 +41,7 @@ void leave_queue(const LOCKTAG &queue);
  * also by what happens after it looked. Sleeps for at most that many
  * milliseconds (-1: no limit), sometimes for less without a reason.
  */
-inline void prepare_to_sleep()
-{
-	ResetLatch(MyLatch);
-}
+void prepare_to_sleep();
 void sleep_until_woken(int most_ms);
 
 /* Before this session takes a lock whose release others wait for: room for the note. */

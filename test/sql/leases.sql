@@ -218,10 +218,25 @@ SELECT fails('SELECT cs_check_token(''loop'', 1)');
 SELECT token >= (SELECT token FROM first_token) AS remembered, key = '' AS empty_key, released FROM cs_lease_table WHERE key = '';
 SELECT min(t) > (SELECT token FROM cs_lease_table WHERE key = '') AS above, count(DISTINCT t) AS tokens, count(*)
 FROM (SELECT cs_lease(k, 3600000) AS t FROM unnest('{loop,set:1,never}'::text[]) AS k OFFSET 0) AS s;
--- Never beyond the number of keys that a session may lock.
-SET concurrency_safe.max_keys_per_session = 2;
+-- A lease counts as a key, once a transaction; cs_lease_cleanup does what is possible.
 SELECT bool_and(cs_release_lease(key, token)) FROM cs_leases;
-SELECT cs_lease_cleanup('0'), cs_lease_cleanup('0');
+SET concurrency_safe.max_keys_per_session = 3;
+BEGIN;
+SELECT cs_lock('x');
+SELECT count(cs_lease('limit', 3600000)), count(cs_lease('limit', 3600000));
+SELECT cs_check_token(key, token), cs_renew_lease(key, token, 3600000), cs_check_token(key, token) FROM cs_leases;
+SAVEPOINT s;
+SELECT cs_lease('one more', 3600000) > 0 AS one_more;
+ROLLBACK TO s;
+SELECT cs_lease('another one', 3600000) > 0 AS another_one;
+SELECT cs_lease('too many', 3600000);
+ROLLBACK;
+BEGIN;
+SELECT cs_lock(k) FROM unnest('{x,y,z}'::text[]) AS k;
+SELECT cs_lease_cleanup('0');
+ROLLBACK;
+SELECT cs_lease_cleanup('0');
+SELECT cs_lease_cleanup('0');
 RESET concurrency_safe.max_keys_per_session;
 BEGIN;
 SELECT cs_lease_cleanup('0') > 0 AS removed;
@@ -231,6 +246,12 @@ SELECT count(*) > 0 AS "back again" FROM cs_lease_table WHERE key <> '';
 SELECT n('job', cs_lease('job', 1)) AS job;
 SELECT cs_lease_cleanup('0') > 0 AS removed;
 SELECT count(*) AS locks FROM pg_locks WHERE locktype IN ('advisory', 'userlock');
+
+-- A table that this library does not know.
+BEGIN;
+ALTER TABLE cs_lease_table ADD COLUMN more integer;
+SELECT cs_lease('job', 1);
+ROLLBACK;
 
 DROP TABLE work, first_token;
 DROP FUNCTION fence(), fails(text), n(text, bigint);

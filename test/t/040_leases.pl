@@ -222,11 +222,13 @@ becomes_first($first);
 $third->query_safe(q{COMMIT PREPARED 'release'});
 is($first->finish, $new + 1, 'who sleeps learns of a prepared release, too');
 
-# The commit of a grant is always durable.
+# The commit of a grant and of a renewal is always durable.
 foreach my $round (1 .. 3)
 {
 	$holder->query_safe(q{SET synchronous_commit = off});
 	$token = $holder->query_safe(take("durable $_")) foreach 1 .. 20;
+	is($holder->query_safe(q{SELECT bool_and(cs_renew_lease(key, token, 7200000)) FROM cs_leases
+			WHERE key LIKE 'durable %'}), 't', 'renewed');
 	is($holder->query_safe("SELECT cs_release_lease('durable 20', $token)"), 't', 'released');
 	$_->quit foreach $holder, $first, $second, $third;
 	$node->stop('immediate');
@@ -235,18 +237,25 @@ foreach my $round (1 .. 3)
 	  map { KeyTest::Session->new($node, name => $_) } qw(holder first second third);
 	is($holder->query(q{SELECT count(*) FROM cs_lease_table WHERE key LIKE 'durable %'}),
 		'20', 'no grant was lost in a crash');
+	is($holder->query(q{SELECT count(*) FROM cs_lease_table
+			WHERE key LIKE 'durable %' AND (expires_at > granted_at + interval '1 hour' OR key = 'durable 20')}),
+		'20', 'nor a renewal');
 	$holder->query_safe(q{SELECT cs_release_lease(key, token) FROM cs_leases WHERE key LIKE 'durable %'});
 	cmp_ok($holder->query_safe(take('durable 20')), '>', $token, 'the token was not given out again');
 	$holder->query_safe(q{SELECT cs_release_lease(key, token) FROM cs_leases});
 }
 
 # Dump and restore: held leases stay held, and tokens go on, also of keys that were cleaned up.
+# The owner of a database may dump it, and need not be a superuser.
 my $dump = PostgreSQL::Test::Utils::tempdir . '/dump';
+$node->safe_psql('postgres', 'CREATE ROLE lease_dumper LOGIN');
 foreach my $schema (qw(public leases))
 {
-	$node->safe_psql('postgres', "CREATE DATABASE original_$schema; CREATE DATABASE copy_$schema");
+	$node->safe_psql('postgres', "CREATE DATABASE original_$schema OWNER lease_dumper;
+		CREATE DATABASE copy_$schema OWNER lease_dumper");
 	my $calls = "SET search_path = $schema; ";
 	$node->safe_psql("original_$schema", "CREATE SCHEMA IF NOT EXISTS $schema;
+		ALTER SCHEMA $schema OWNER TO lease_dumper;
 		CREATE EXTENSION concurrency_safe SCHEMA $schema");
 	my $held = $node->safe_psql("original_$schema",
 		$calls . qq{SELECT cs_lease('held', $hour, 'me', payload => '[1]')});
@@ -264,7 +273,8 @@ foreach my $schema (qw(public leases))
 		[ qw(--format=custom --section=data) ], [ qw(--format=custom --section=post-data) ]);
 	foreach my $format (@formats)
 	{
-		$node->command_ok([ 'pg_dump', @$format, '--file', $dump, '--dbname', $node->connstr("original_$schema") ],
+		$node->command_ok([ 'pg_dump', @$format, '--username', 'lease_dumper', '--file', $dump, '--dbname',
+				$node->connstr("original_$schema") ],
 			"pg_dump @$format, extension in schema $schema");
 		$node->command_ok([ 'pg_restore', '--exit-on-error', '--dbname', $node->connstr("copy_$schema"), $dump ],
 			'pg_restore');
