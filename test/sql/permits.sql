@@ -38,8 +38,8 @@ SELECT cs_permit('k', 1), cs_permit('k', 1), cs_try_permit('k', 1);
 SELECT cs_permit('k', 1) FROM generate_series(1, 1000) LIMIT 1;
 SELECT pg_temp.entries(), cs_held_mode('k');
 SELECT mode, granted, scope, pid = pg_backend_pid() AS mine, blocked_by, wait_start FROM cs_holders('k');
-SELECT l.locktype, l.mode, l.granted, l.objsubid = t.objsubid AS of_key, l.fastpath
-FROM pg_locks AS l JOIN cs_key_tag('k') AS t USING (classid, objid) ORDER BY 1;
+SELECT l.locktype, l.mode, l.granted, l.classid = t.classid AND l.objsubid = t.objsubid AS of_key, l.fastpath
+FROM pg_locks AS l JOIN cs_key_tag('k') AS t USING (objid) ORDER BY 1;
 SAVEPOINT s;
 SELECT cs_permit('k', 1), cs_try_permit('k', 1);
 ROLLBACK TO s;
