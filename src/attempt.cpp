@@ -94,6 +94,9 @@ ErrorData *commit()
 
 ErrorData *execute_and_commit(const Task &task)
 {
+	/* The transaction that waited for the key ends: now() of the command is after the wait. */
+	SPI_commit();
+
 	ErrorData *error = execute(task);
 
 	if (error == nullptr)

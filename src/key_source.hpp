@@ -30,8 +30,8 @@ struct FieldText
 /*
  * The field of that name, compared byte for byte: a column as its type prints it
  * (plain_output.hpp), a member of the object as ->> returns it. No such field:
- * 42703, two columns of that name: 42702, NULL: 22004, a text longer than a key
- * may be: 54000, before it is detoasted.
+ * 42703, two columns of that name: 42702, NULL: 22004, longer than a key may
+ * be: 54000, which of the text types is known before the value is detoasted.
  */
 FieldText read_field(const KeySource &source, const char *name, size_t size);
 

@@ -26,7 +26,7 @@ TimestampTz After(TimestampTz now, int milliseconds)
 /* Grants the lease if it is still free now that nobody else can write its row. */
 bool grant_if_free(Relation table, const Lease &lease, int ttl_ms, NewLease &wanted)
 {
-	const LeaseRow row = read_lease(table, lease.key);
+	const LeaseRow row = look_at_lease(table, lease.key);
 	const TimestampTz now = GetCurrentTimestamp();
 
 	if (!row.IsFree(now))
@@ -55,7 +55,7 @@ bool wait_for_lease(Relation table, const Lease &lease, int ttl_ms, TimeBudget &
 	for (;;)
 	{
 		prepare_to_sleep();
-		const long until_free = MillisecondsUntilFree(read_lease(table, lease.key));
+		const long until_free = MillisecondsUntilFree(look_at_lease(table, lease.key));
 
 		if (until_free == 0)
 		{
@@ -77,22 +77,19 @@ bool wait_for_lease(Relation table, const Lease &lease, int ttl_ms, TimeBudget &
 }
 
 /* Once in a cluster. */
-bool prepare_epoch(Relation table, TimeBudget &budget)
+void prepare_epoch(Relation table)
 {
 	if (is_epoch_known(table))
-		return true;
-	if (!take_lease_lock(LeaseOf(kNoKey), kGrant, budget, true))
-		return false;
+		return;
+	require_lease_lock(LeaseOf(kNoKey), kGrant);
 	if (!is_epoch_known(table))
 		begin_epoch(table);
-	return true;
 }
 
 bool take_lease(Relation table, const Lease &lease, int ttl_ms, TimeBudget &budget,
 				NewLease &wanted)
 {
-	if (!prepare_epoch(table, budget))
-		return false;
+	prepare_epoch(table);
 	if (!join_queue(lease.queue, lease.key, budget, true))
 		return false;
 
@@ -103,15 +100,21 @@ bool take_lease(Relation table, const Lease &lease, int ttl_ms, TimeBudget &budg
 }
 
 /*
- * Writes a new expiry if the lease is still held with that token. Looks before
- * it asks for the lock: a lease that is lost is not worth a wait.
+ * Is it worth a wait for the lock to make sure? Not for a lease that is lost: whoever
+ * has that lock may be about to take it over.
  */
+bool MayBeHeldBy(const LeaseRow &row, int64 token)
+{
+	return row.tuple == nullptr || row.IsHeldBy(token, GetCurrentTimestamp());
+}
+
+/* Writes a new expiry if the lease is still held with that token. */
 bool change_expiry(FunctionCallInfo fcinfo, const Key &key, int64 token, int ttl_ms, bool release)
 {
 	Lease lease = LeaseOf(key);
 	ErrorContextCallback description = {error_context_stack, describe_lease, &lease};
 	Relation table = open_lease_table(fcinfo, RowExclusiveLock);
-	bool held = read_lease(table, key).IsHeldBy(token, GetCurrentTimestamp());
+	bool held = MayBeHeldBy(look_at_lease(table, key), token);
 
 	error_context_stack = &description;
 	if (held)
@@ -122,7 +125,7 @@ bool change_expiry(FunctionCallInfo fcinfo, const Key &key, int64 token, int ttl
 		prepare_wakeup();
 		require_lease_lock(lease, kRenew);
 
-		const LeaseRow row = read_lease(table, key);
+		const LeaseRow row = look_at_lease(table, key);
 		const TimestampTz now = GetCurrentTimestamp();
 
 		held = row.IsHeldBy(token, now);
@@ -214,7 +217,7 @@ bool remove_if_expired(Relation table, const Key &key, TimestampTz before)
 	if (!take_lease_lock(lease, kGrant, no_wait, false))
 		return false;
 
-	const LeaseRow row = read_lease(table, key);
+	const LeaseRow row = look_at_lease(table, key);
 
 	if (row.tuple == nullptr || row.expires_at >= before)
 	{
@@ -298,13 +301,13 @@ Datum cs_check_token(PG_FUNCTION_ARGS)
 	ErrorContextCallback description = {error_context_stack, describe_lease, &lease};
 	Relation table = open_lease_table(fcinfo, AccessShareLock);
 
-	LeaseRow row = read_lease(table, lease.key);
+	LeaseRow row = look_at_lease(table, lease.key);
 
-	/* As in change_expiry: somebody who takes a lost lease over is not worth a wait. */
 	error_context_stack = &description;
-	if (row.IsHeldBy(token, GetCurrentTimestamp()))
+	if (MayBeHeldBy(row, token))
 	{
 		require_lease_lock(lease, kCheck);
+		/* Under this lock it may still be renewed. */
 		row = read_lease(table, lease.key);
 	}
 	error_context_stack = description.previous;
@@ -323,14 +326,13 @@ Datum cs_lease_cleanup(PG_FUNCTION_ARGS)
 	require_writable("cs_lease_cleanup()");
 	const TimestampTz before = read_time_before(fcinfo, 0);
 	Relation table = open_lease_table(fcinfo, RowExclusiveLock);
-	/* One is for the lock below; where there is no room at all, it is refused. */
-	const List *keys = keys_expired_before(table, before, Max(1, count_free_keys() - 1));
+	/* Two that clean up would both write the row of the empty key. */
+	require_lease_lock(LeaseOf(kNoKey), kGrant);
+
+	/* Where there is room for no more, the first one is refused. */
+	const List *keys = keys_expired_before(table, before, Max(1, count_free_keys()));
 	const ListCell *cell;
 	int64 removed = 0;
-
-	/* Two that clean up would both write the row of the empty key. */
-	if (keys != NIL)
-		require_lease_lock(LeaseOf(kNoKey), kGrant);
 	foreach (cell, keys)
 	{
 		CHECK_FOR_INTERRUPTS();

@@ -36,8 +36,7 @@ Lease LeaseOf(const Key &key)
 bool take_lease_lock(const Lease &lease, LOCKMODE mode, TimeBudget &budget, bool keep_transaction)
 {
 	const LockRequest note = NoteOf(lease);
-
-	const bool is_new = !HeldByThisSession(lease.lock, mode);
+	const bool is_new = !HasLeaseLock(lease, kCheck);
 
 	if (is_new)
 	{
@@ -54,7 +53,7 @@ bool take_lease_lock(const Lease &lease, LOCKMODE mode, TimeBudget &budget, bool
 void release_lease_lock(const Lease &lease, LOCKMODE mode)
 {
 	release_early(lease.lock, mode);
-	if (!HeldByThisSession(lease.lock, mode))
+	if (!HasLeaseLock(lease, kCheck))
 		ForgetLastTransactionLock();
 }
 
@@ -71,14 +70,19 @@ bool HasLeaseLock(const Lease &lease, LOCKMODE mode)
 void require_lease_lock(const Lease &lease, LOCKMODE mode)
 {
 	TimeBudget budget(default_timeout);
+	const int limit_ms = default_timeout < 0 ? LockTimeout : default_timeout;
 
 	if (HasLeaseLock(lease, mode) || take_lease_lock(lease, mode, budget, false))
 		return;
+	if (lease.key.size == 0)
+		ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+						errmsg("could not lock the list of leases within %d ms", limit_ms),
+						errdetail("A transaction that was granted the first lease, or removed "
+								  "expired ones, has not ended.")));
 	ereport(ERROR,
 			(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 			 errmsg("could not lock the lease of key \"%s\" within %d ms",
-					printable(lease.key.bytes, lease.key.size),
-					default_timeout < 0 ? LockTimeout : default_timeout),
+					printable(lease.key.bytes, lease.key.size), limit_ms),
 			 errdetail("A transaction that was granted the lease, renewed or released it, or "
 					   "checked its token, has not ended.")));
 }

@@ -147,7 +147,7 @@ void write_past(Relation table, const LeaseRow &row, Values &values)
 /* A token that was given out for a row that is removed now. */
 void remember_token(Relation table, int64 token)
 {
-	const LeaseRow row = read_lease(table, kNoKey);
+	const LeaseRow row = look_at_lease(table, kNoKey);
 	Values values;
 
 	if (row.tuple != nullptr && row.token >= token)
@@ -187,22 +187,24 @@ Relation open_lease_table(FunctionCallInfo fcinfo, LOCKMODE mode)
 				 errdetail("The extension concurrency_safe was dropped.")));
 	if (RelationGetNumberOfAttributes(relation) != kColumns)
 		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
 				 errmsg("the table of leases does not belong to this version of the library"),
 				 errhint("Update the extension with ALTER EXTENSION, or reconnect.")));
 	return relation;
 }
 
+LeaseRow look_at_lease(Relation table, const Key &key)
+{
+	return read_row(table, key, SnapshotSelf);
+}
+
 /*
- * Whatever the isolation level of the transaction, its snapshot may be older than
- * the lock on the lease. Read without one, the row is as it is at this moment, and
- * SERIALIZABLE sees no dependency where the locks have made the order already.
- * Only while another session renews, the old row may have gone before it was
- * looked at, and the new one not be there yet: a snapshot shows one of them.
+ * The scan may have passed the place of the new row before that was committed, and
+ * come to the old one after: a snapshot shows one of them.
  */
 LeaseRow read_lease(Relation table, const Key &key)
 {
-	const LeaseRow row = read_row(table, key, SnapshotSelf);
+	const LeaseRow row = look_at_lease(table, key);
 
 	if (row.tuple != nullptr)
 		return row;
@@ -216,12 +218,12 @@ LeaseRow read_lease(Relation table, const Key &key)
 
 bool is_epoch_known(Relation table)
 {
-	return epoch_of(table, read_lease(table, kNoKey)).known;
+	return epoch_of(table, look_at_lease(table, kNoKey)).known;
 }
 
 void begin_epoch(Relation table)
 {
-	const LeaseRow row = read_lease(table, kNoKey);
+	const LeaseRow row = look_at_lease(table, kNoKey);
 	const int64 base = highest_token(table) >> kCounterBits;
 	Values values;
 

@@ -41,10 +41,21 @@ struct NewLease
 	NullableDatum payload;
 };
 
-/* The table in the schema of the function; 42P01 if the extension was dropped meanwhile. */
+/*
+ * The table in the schema of the function. 42P01 if the extension was dropped meanwhile,
+ * 42P17 if the table is that of another version.
+ */
 Relation open_lease_table(FunctionCallInfo fcinfo, LOCKMODE mode);
 
-/* The row as it was committed last, or was written by this transaction. */
+/*
+ * The row as it was committed last, or was written by this transaction, whatever the
+ * isolation level; and SERIALIZABLE sees no dependency, since locks make the order.
+ * Without a lock that keeps others from writing it, a row that one of them writes at
+ * this moment may be missed.
+ */
+LeaseRow look_at_lease(Relation table, const Key &key);
+
+/* The same, and never missed. */
 LeaseRow read_lease(Relation table, const Key &key);
 
 /*

@@ -19,7 +19,7 @@ inline LOCKTAG LockTag(const KeyTag &tag, Oid database = MyDatabaseId)
 /*
  * Locks beside those on keys: of PostgreSQL's lock type "userlock", which nothing
  * else uses, with most of a key's tag. So they never meet a lock on a key, and
- * pg_locks shows what they belong to.
+ * pg_locks shows, by objid, what they belong to.
  */
 inline LOCKTAG SideLockTag(const KeyTag &tag, uint16 field4, Oid database = MyDatabaseId)
 {

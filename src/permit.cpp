@@ -39,8 +39,9 @@ struct PermitLocks
 /*
  * The end of a transaction releases its locks one partition of the lock table
  * after the other. This one is in the partition of the key, so that both go in
- * one instant: where it is held, the key is. (A rollback to a savepoint releases
- * the lock that was taken last first, which is this one.)
+ * one instant: where it is held, the key is. A rollback to a savepoint releases this
+ * one first, as the one taken last; unless there are so many that it keeps no order,
+ * and then another limit might be let in at that moment.
  */
 LOCKTAG InUseTag(const KeyTag &key, uint16 limit)
 {

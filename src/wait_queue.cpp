@@ -67,6 +67,14 @@ void ShowWaitSince(TimestampTz start)
 	pg_atomic_write_u64(&MyProc->waitStart, static_cast<uint64>(start));
 }
 
+/* One that is an error ends the wait. */
+void heed_interrupts()
+{
+	if (InterruptPending)
+		ShowWaitSince(0);
+	CHECK_FOR_INTERRUPTS();
+}
+
 } // namespace
 
 bool join_queue(const LOCKTAG &queue, const Key &key, TimeBudget &budget, bool keep_transaction)
@@ -81,14 +89,15 @@ bool join_queue(const LOCKTAG &queue, const Key &key, TimeBudget &budget, bool k
 
 void leave_queue(const LOCKTAG &queue)
 {
+	ShowWaitSince(0);
 	release_early(queue, kFirstInQueue);
 }
 
 void prepare_to_sleep()
 {
 	ResetLatch(MyLatch);
-	/* The latch may have been set for this. */
-	CHECK_FOR_INTERRUPTS();
+	/* The latch may have been set for one. */
+	heed_interrupts();
 }
 
 void sleep_until_woken(int most_ms)
@@ -100,8 +109,7 @@ void sleep_until_woken(int most_ms)
 	/* Whoever looks sees a wait for a lock, as it is for those behind. */
 	WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, sleep,
 			  PG_WAIT_LOCK | LOCKTAG_USERLOCK);
-	ShowWaitSince(0);
-	CHECK_FOR_INTERRUPTS();
+	heed_interrupts();
 }
 
 void prepare_wakeup()

@@ -231,6 +231,15 @@ ROLLBACK TO s;
 SELECT cs_lease('another one', 3600000) > 0 AS another_one;
 SELECT cs_lease('too many', 3600000);
 ROLLBACK;
+SELECT cs_lease('job', 3600000) AS token \gset
+BEGIN;
+SELECT cs_check_token('job', :token);
+SELECT cs_lock(k) FROM unnest('{x,y}'::text[]) AS k;
+SELECT cs_renew_lease('job', :token, 3600000), cs_release_lease('job', :token);
+SELECT cs_lease('job', 3600000) > :token AS granted_again;
+SELECT cs_lock('z');
+ROLLBACK;
+SELECT cs_release_lease('job', :token);
 BEGIN;
 SELECT cs_lock(k) FROM unnest('{x,y,z}'::text[]) AS k;
 SELECT cs_lease_cleanup('0');

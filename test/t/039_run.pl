@@ -114,6 +114,13 @@ $holder->query_safe(q{SELECT cs_lock('run:1', -1, scope => 'session')});
 like($runner->finish, qr/^busy\|[1-5]$/, 'busy after an attempt');
 $holder->query_safe('SELECT cs_unlock_all()');
 
+# The time of the command, too, is after the wait for its key.
+$holder->query_safe(q{CREATE TABLE log (at timestamptz); BEGIN; SELECT cs_lock('run:1')});
+start_until(q{CALL cs_run('run:1', 'INSERT INTO log VALUES (now())', timeout_ms => -1)}, 'Lock', 'advisory');
+my $then = $holder->query_safe('SELECT clock_timestamp(); COMMIT');
+$runner->finish;
+is($runner->query("SELECT at > '$then' FROM log"), 't', 'now() is after the end of the last holder');
+
 # Many clients, one hot key; in a pipeline, too, where from PostgreSQL 18 on only the first command
 # is outside a transaction block: each withdraws 1 and says so by its exit.
 my $in_pipeline = $node->safe_psql('postgres', 'SHOW server_version_num') < 180000 ? 2 : 1;
