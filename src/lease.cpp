@@ -100,21 +100,15 @@ bool take_lease(Relation table, const Lease &lease, int ttl_ms, TimeBudget &budg
 }
 
 /*
- * Is it worth a wait for the lock to make sure? Not for a lease that is lost: whoever
- * has that lock may be about to take it over.
+ * Writes a new expiry if the lease is still held with that token. Looks before
+ * it asks for the lock: a lease that is lost is not worth a wait.
  */
-bool MayBeHeldBy(const LeaseRow &row, int64 token)
-{
-	return row.tuple == nullptr || row.IsHeldBy(token, GetCurrentTimestamp());
-}
-
-/* Writes a new expiry if the lease is still held with that token. */
 bool change_expiry(FunctionCallInfo fcinfo, const Key &key, int64 token, int ttl_ms, bool release)
 {
 	Lease lease = LeaseOf(key);
 	ErrorContextCallback description = {error_context_stack, describe_lease, &lease};
 	Relation table = open_lease_table(fcinfo, RowExclusiveLock);
-	bool held = MayBeHeldBy(look_at_lease(table, key), token);
+	bool held = read_lease(table, key).IsHeldBy(token, GetCurrentTimestamp());
 
 	error_context_stack = &description;
 	if (held)
@@ -301,10 +295,11 @@ Datum cs_check_token(PG_FUNCTION_ARGS)
 	ErrorContextCallback description = {error_context_stack, describe_lease, &lease};
 	Relation table = open_lease_table(fcinfo, AccessShareLock);
 
-	LeaseRow row = look_at_lease(table, lease.key);
+	LeaseRow row = read_lease(table, lease.key);
 
+	/* As in change_expiry: somebody who takes a lost lease over is not worth a wait. */
 	error_context_stack = &description;
-	if (MayBeHeldBy(row, token))
+	if (row.IsHeldBy(token, GetCurrentTimestamp()))
 	{
 		require_lease_lock(lease, kCheck);
 		/* Under this lock it may still be renewed. */

@@ -55,7 +55,7 @@ Relation open_lease_table(FunctionCallInfo fcinfo, LOCKMODE mode);
  */
 LeaseRow look_at_lease(Relation table, const Key &key);
 
-/* The same, and never missed. */
+/* The same, and never missed; a row that does not exist makes a dependency. */
 LeaseRow read_lease(Relation table, const Key &key);
 
 /*

@@ -104,6 +104,13 @@ $runner->query(q{CALL cs_run('run:1', 'SELECT 1', timeout_ms => 0)});
 is($runner->sqlstate, '55P03', 'locked');
 is(statistics(), '1|5|2', 'neither is a run');
 $holder->query_safe('SELECT cs_unlock_all()');
+# The time of the command, too, is after the wait for its key.
+$holder->query_safe(q{CREATE TABLE log (at timestamptz); BEGIN; SELECT cs_lock('run:1')});
+start_until(q{CALL cs_run('run:1', 'INSERT INTO log VALUES (now())', timeout_ms => -1)}, 'Lock', 'advisory');
+my $then = $holder->query_safe('SELECT clock_timestamp(); COMMIT');
+$runner->finish;
+is($runner->query("SELECT at > '$then' FROM log"), 't', 'now() is after the end of the last holder');
+
 $node->safe_psql('postgres', 'SELECT cs_stat_reset()');
 is(statistics(), '0|0|0', 'reset');
 
@@ -113,13 +120,6 @@ start_until(q{CALL cs_run('run:1', 'SELECT fail(1000000000, $1)', '{40001}', tim
 $holder->query_safe(q{SELECT cs_lock('run:1', -1, scope => 'session')});
 like($runner->finish, qr/^busy\|[1-5]$/, 'busy after an attempt');
 $holder->query_safe('SELECT cs_unlock_all()');
-
-# The time of the command, too, is after the wait for its key.
-$holder->query_safe(q{CREATE TABLE log (at timestamptz); BEGIN; SELECT cs_lock('run:1')});
-start_until(q{CALL cs_run('run:1', 'INSERT INTO log VALUES (now())', timeout_ms => -1)}, 'Lock', 'advisory');
-my $then = $holder->query_safe('SELECT clock_timestamp(); COMMIT');
-$runner->finish;
-is($runner->query("SELECT at > '$then' FROM log"), 't', 'now() is after the end of the last holder');
 
 # Many clients, one hot key; in a pipeline, too, where from PostgreSQL 18 on only the first command
 # is outside a transaction block: each withdraws 1 and says so by its exit.
