@@ -218,11 +218,9 @@ sub quit
 {
 	my ($self) = @_;
 
-	if ($self->{run}->pumpable)
-	{
-		$self->{in} .= "\\q\n";
-		eval { $self->{run}->finish };
-	}
+	$self->{in} .= "\\q\n" if $self->{run}->pumpable;
+	# Also of a session that ended by itself: its pipes are still open.
+	eval { $self->{run}->finish };
 	return;
 }
 
