@@ -6,6 +6,7 @@ They are children of this process, listen on a socket in its folder alone, and e
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import pathlib
 import re
@@ -34,6 +35,9 @@ COMMON_SETTINGS = {
     "concurrency_safe.check_snapshot": "error",
 }
 PRELOADED = {"shared_preload_libraries": "concurrency_safe"}
+
+RUNNING = contextlib.ExitStack()  # its close() stops them
+atexit.register(RUNNING.close)
 
 
 def text_of(command: list[Any], **options: Any) -> str:
@@ -87,7 +91,7 @@ class Server:
             self.process = subprocess.Popen(
                 [PG_BIN / "postgres", "-D", self.data], stdout=log, stderr=log
             )
-        atexit.register(self.stop)
+        RUNNING.callback(self.stop)
         self._wait()
         self.run("CREATE DATABASE bench", database="postgres")
         self.run("CREATE EXTENSION concurrency_safe")
@@ -163,7 +167,7 @@ class Redis:
              "--appendonly", "no", "--daemonize", "no", "--dir", FOLDER],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )
-        atexit.register(self.stop)
+        RUNNING.callback(self.stop)
         for _ in range(100):
             if self.path.exists():
                 return self
