@@ -199,7 +199,8 @@ def target_of(way: str, least: float, reference: str, results: Results) -> Targe
     against = {clients: ratio(series[way], series[reference]).median
                for clients, series in results.items()}
     wrong = any(series[way].wrong for series in results.values())
-    said = ", ".join(f"{value:.2f} with {clients_of(clients)}" for clients, value in against.items())
+    said = ", ".join(f"{value:.2f} with {clients_of(clients)}"
+                     for clients, value in against.items())
     return Target(f"{way}: at least {least:.2f} × {reference}; measured {said}",
                   not wrong and min(against.values()) >= least)
 
@@ -275,8 +276,8 @@ def add_redis(section: Section, server: Server, counts: tuple[int, ...], plan: A
 
     section.how += (
         " Pairs of lock and unlock beside Redis are sent by the same kind of client, a Python "
-        "process each: with the usual libraries, psycopg2 and redis-py, and once more without them, "
-        "because these cost more than the servers. Redis needs two round trips to lock and "
+        "process each: with the usual libraries, psycopg2 and redis-py, and once more without "
+        "them, because these cost more than the servers. Redis needs two round trips to lock and "
         "unlock; here the end of the transaction unlocks, with the statement or with COMMIT. "
         "Redis writes nothing to disk, and its lock ends by the clock.")
     section.tables += [
