@@ -56,19 +56,22 @@ class BarePostgres:
 
     def execute(self, value: bytes) -> None:
         bind = b"\0s\0\0\0\0\1" + struct.pack(">i", len(value)) + value + b"\0\0"
-        self._exchange(self._message(b"B", bind) + self._end)
+        answer = self._exchange(self._message(b"B", bind) + self._end)
+        if not answer.startswith(b"2\0\0\0\4D"):  # bound, and a row at once, without a notice
+            raise RuntimeError(answer.decode(errors="replace"))
 
     @staticmethod
     def _message(kind: bytes, body: bytes) -> bytes:
         return kind + struct.pack(">i", len(body) + 4) + body
 
-    def _exchange(self, messages: bytes) -> None:
+    def _exchange(self, messages: bytes) -> bytes:
         self._socket.sendall(messages)
         answer = b""
         while not answer.endswith(self.READY):
             data = self._socket.recv(4096)
             if not data:
-                raise RuntimeError("PostgreSQL closed the connection")
+                raise RuntimeError(f"PostgreSQL closed the connection: {answer!r}")
             answer += data
-        if answer[:1] == b"E":
+        if answer.startswith(b"E"):
             raise RuntimeError(answer.decode(errors="replace"))
+        return answer
