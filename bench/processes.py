@@ -1,15 +1,35 @@
-"""Client processes: one Python process each, so that no client waits for another's interpreter."""
+"""Processes: where they run, and clients that do not wait for another's interpreter."""
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
+import os
 import time
-from typing import Callable
+from typing import Any, Callable, Iterator
 
 WARM_UP = 20  # calls, which are not measured: a new session first fills its caches
 
 # What a process does over and over; made in the process itself, from its number.
 Prepare = Callable[[int], Callable[[], object]]
+
+
+@contextlib.contextmanager
+def placed(clients: int, *servers: Any) -> Iterator[None]:
+    """Keeps a single client and what the servers start for it on one core.
+
+    These two never work at the same time, and the scheduler puts them on one core or on two: there
+    a wake-up takes several times as long, and the figures would tell which it was.
+    """
+    everywhere = os.sched_getaffinity(0)
+    pids = [0, *(server.process.pid for server in servers)] if clients == 1 else []
+    for pid in pids:
+        os.sched_setaffinity(pid, {min(everywhere)})
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.sched_setaffinity(pid, everywhere)
 
 
 def rate_of(clients: int, seconds: float, prepare: Prepare) -> float:
