@@ -17,7 +17,7 @@ import sys
 
 from measure import PROGRESS
 from report import write
-from servers import PG_BIN, Redis, stop_all, text_of
+from servers import PG_BIN, RUNNING, Redis, text_of
 
 # In the order of the report; each is a module with a function run(plan) -> Section.
 CASES = {
@@ -60,7 +60,7 @@ def main() -> int:
     for case in options.cases or CASES:
         PROGRESS.say(f"== {CASES[case]}", lasting=True)
         sections.append(importlib.import_module(f"case_{case}").run(Plan(options.quick)))
-        stop_all()  # the next case may use their names, and must not share the machine with them
+        RUNNING.close()  # the next case must not share the machine with its servers
     write(sections, versions, pathlib.Path(os.environ["BENCH_REPORT"]))
     wrong = [target for section in sections for target in section.targets
              if target.reached is False]

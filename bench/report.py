@@ -100,7 +100,10 @@ def draw(plot: Plot, folder: pathlib.Path) -> None:
         axes.set_xlabel(plot.x_label)
         axes.set_ylabel(plot.y_label)
         if plot.log_x:
+            measured = sorted({x for points in plot.series.values() for x, _ in points})
             axes.set_xscale("log")
+            axes.set_xticks(measured, [text_of(x) for x in measured])
+            axes.set_xticks([], minor=True)
         if plot.log_y:
             axes.set_yscale("log")
         axes.set_ylim(bottom=None if plot.log_y else 0)

@@ -6,13 +6,14 @@ They are children of this process, listen on a socket in its folder alone, and e
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import pathlib
 import re
 import shutil
 import subprocess
 import time
-from typing import Any, Optional, Union
+from typing import Any, Optional
 
 import psycopg2
 
@@ -34,7 +35,9 @@ COMMON_SETTINGS = {
     "concurrency_safe.check_snapshot": "error",
 }
 PRELOADED = {"shared_preload_libraries": "concurrency_safe"}
-RUNNING: list[Union[Server, Redis]] = []
+
+RUNNING = contextlib.ExitStack()  # its close() stops them
+atexit.register(RUNNING.close)
 
 
 def text_of(command: list[Any], **options: Any) -> str:
@@ -45,13 +48,6 @@ def text_of(command: list[Any], **options: Any) -> str:
     if done.returncode != 0:
         raise RuntimeError(f"{command[0]} failed:\n{done.stdout}{done.stderr}")
     return done.stdout
-
-
-@atexit.register
-def stop_all() -> None:
-    """Whatever still runs."""
-    while RUNNING:
-        RUNNING.pop().stop()
 
 
 class PgbenchResult:
@@ -94,7 +90,7 @@ class Server:
             self.process = subprocess.Popen(
                 [PG_BIN / "postgres", "-D", self.data], stdout=log, stderr=log
             )
-        RUNNING.append(self)
+        RUNNING.callback(self.stop)
         self._wait()
         self.run("CREATE DATABASE bench", database="postgres")
         self.run("CREATE EXTENSION concurrency_safe")
@@ -179,7 +175,7 @@ class Redis:
              "--appendonly", "no", "--daemonize", "no", "--dir", FOLDER],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )
-        RUNNING.append(self)
+        RUNNING.callback(self.stop)
         for _ in range(100):
             if self.path.exists():
                 return self
