@@ -7,10 +7,11 @@ lock would be measured.
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import time
 import traceback
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from typing import Any, Callable
 
 START_SECONDS = 60.0  # until all are connected
@@ -52,10 +53,18 @@ def drive(clients: int, seconds: float, connect: Open) -> list[Client]:
         sender.close()  # only the client has it now: if it dies, the parent reads an end
         processes.append(process)
         results.append(result)
+    found = []
     try:
-        return [_received(result) for result in results]
+        while results:
+            for result in wait(results):
+                found.append(_received(result))
+                results.remove(result)
+        return found
+    except BaseException:
+        for process in processes:
+            process.terminate()
+        raise
     finally:
-        barrier.abort()  # nobody waits for one who failed
         for process in processes:
             process.join()
 
@@ -71,6 +80,7 @@ def _received(result: Connection) -> Client:
 
 
 def _work(connect: Open, barrier: Any, deadline: Any, sender: Connection) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the parent's handler stops the servers
     try:
         attempt = connect()
         client = Client()
@@ -87,5 +97,4 @@ def _work(connect: Open, barrier: Any, deadline: Any, sender: Connection) -> Non
                 client.timeouts += 1
         sender.send(client)
     except Exception:  # pylint: disable=broad-exception-caught
-        barrier.abort()
         sender.send(traceback.format_exc())

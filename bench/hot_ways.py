@@ -70,23 +70,6 @@ def write_and_commit(cursor: Any) -> None:
     cursor.execute("COMMIT")
 
 
-def no_lock(server: Server) -> Open:
-    def connect() -> Attempt:
-        cursor = session(server)
-
-        def attempt(client: Client) -> bool:
-            start = now()
-            cursor.execute("BEGIN")
-            cursor.execute(EXECUTE_READ)
-            write_and_commit(cursor)
-            client.waits.append(now() - start)
-            return True
-
-        return attempt
-
-    return connect
-
-
 def locked(server: Server, lock: str) -> Open:
     """BEGIN; a statement that waits for the lock; SELECT; UPDATE; COMMIT."""
 
@@ -138,8 +121,8 @@ def row_locked(server: Server) -> Open:
     return connect
 
 
-def serializable(server: Server) -> Open:
-    """No lock: the database finds the conflict, and the client begins again, at once."""
+def unlocked(server: Server, begin: str) -> Open:
+    """No lock. In SERIALIZABLE the database finds conflicts, and the client retries at once."""
 
     def connect() -> Attempt:
         cursor = session(server)
@@ -148,7 +131,7 @@ def serializable(server: Server) -> Open:
             start = now()
             while True:
                 try:
-                    cursor.execute("BEGIN ISOLATION LEVEL SERIALIZABLE")
+                    cursor.execute(begin)
                     cursor.execute(EXECUTE_READ)
                     write_and_commit(cursor)
                     done = True
