@@ -13,6 +13,7 @@ import argparse
 import importlib
 import os
 import pathlib
+import signal
 import sys
 
 from measure import PROGRESS
@@ -40,6 +41,7 @@ class Plan:
 
 
 def main() -> int:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # which stops the servers
     parser = argparse.ArgumentParser(prog="bench.sh")
     parser.add_argument("--quick", action="store_true", help="less of everything: under 3 minutes")
     parser.add_argument("cases", nargs="*", metavar="CASE",

@@ -83,14 +83,15 @@ def draw(plot: Plot, folder: pathlib.Path) -> None:
     matplotlib.rcParams["svg.hashsalt"] = plot.name  # the same plot is the same file
     from matplotlib import pyplot  # pylint: disable=import-outside-toplevel
 
-    figure, axes = pyplot.subplots(figsize=(8, 4.5))
+    many = len(plot.series) > 6
+    figure, axes = pyplot.subplots(figsize=(11 if many else 8, 4.5))
     named = any(isinstance(x, str) for points in plot.series.values() for x, _ in points)
-    for name, points in plot.series.items():
+    for number, (name, points) in enumerate(plot.series.items()):
         xs, ys = [x for x, _ in points], [y for _, y in points]
         if named:
             axes.barh(xs, ys, label=name)
         else:
-            axes.plot(xs, ys, marker="o", label=name)
+            axes.plot(xs, ys, marker="os"[number // 10 % 2], label=name)  # there are 10 colours
     if named:
         axes.invert_yaxis()
         axes.set_xlabel(plot.y_label)
@@ -108,7 +109,9 @@ def draw(plot: Plot, folder: pathlib.Path) -> None:
             axes.set_yscale("log")
         axes.set_ylim(bottom=None if plot.log_y else 0)
     if len(plot.series) > 1:
-        axes.legend()
+        # Many names would hide what is drawn.
+        beside = {"loc": "center left", "bbox_to_anchor": (1, 0.5), "fontsize": "small"}
+        axes.legend(**(beside if many else {}))
     axes.set_title(plot.title)
     axes.grid(alpha=0.3)
     figure.tight_layout()
