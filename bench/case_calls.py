@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Callable
 
+from clients import Open, drive, placed
 from measure import Figure, Series, Target, alternate, ratio
-from pairs import (KEYS, TAKE, by_bare_postgres, by_bare_redis, by_psycopg2, by_redis_py,
-                   redis_locks_left, redis_not_held)
-from processes import Prepare, placed, rate_of
+from pairs import KEYS, TAKE, by_psycopg2, by_redis_py, redis_locks_left, redis_not_held
 from report import Plot, Section, Table
 from servers import PRELOADED, Redis, Server
 
@@ -30,7 +29,8 @@ PLAIN_NAME = "cs_lock(key), not preloaded"
 CHECKED_NAME = "cs_lock(key), preloaded, all checks"
 ONE_TRIP_NAME = "cs_lock(key), one statement and transaction"
 REDIS_NAME = "Redis: SET NX PX, EVALSHA"
-BARE_REDIS_NAME = f"{REDIS_NAME}, bare socket"
+
+WARM_UP = 20  # pairs of a client, which are not measured
 
 AT_LEAST_BUILT_IN = 0.97
 AT_LEAST_REDIS = 2.0
@@ -162,20 +162,17 @@ def add_redis(section: Section, server: Server, counts: tuple[int, ...], plan: A
     redis = Redis().start()
     wrong = not_held(server, f"PREPARE take(text) AS {TAKE}; EXECUTE take('withdraw:7')", 1)
     redis_wrong = redis_not_held(redis)
-    by_library = {
+    ways = {
         REDIS_NAME: by_redis_py(redis),
         ONE_TRIP_NAME: by_psycopg2(server, "EXECUTE take('{key}')"),
         "BEGIN and cs_lock(key), COMMIT": by_psycopg2(
             server, "BEGIN; EXECUTE take('{key}')", "COMMIT"),
     }
-    by_socket = {
-        BARE_REDIS_NAME: by_bare_redis(redis),
-        f"{ONE_TRIP_NAME}, bare socket": by_bare_postgres(server),
-    }
 
-    def paired(prepare: Prepare, way: str, clients: int) -> Callable[[], Figure]:
+    def paired(connect: Open, way: str, clients: int) -> Callable[[], Figure]:
         def measure() -> Figure:
-            rate = rate_of(clients, seconds, prepare)
+            found = drive(clients, seconds, connect, WARM_UP)
+            rate = sum(client.in_time for client in found) / seconds
             if REDIS_NAME in way:
                 return Figure(rate, redis_wrong or redis_locks_left(redis))
             return Figure(rate, wrong or locks_left(server))
@@ -186,23 +183,15 @@ def add_redis(section: Section, server: Server, counts: tuple[int, ...], plan: A
     for clients in counts:
         with placed(clients, server, redis):
             results[clients] = alternate(f"pairs beside Redis, {clients_of(clients)}", {
-                way: paired(prepare, way, clients)
-                for way, prepare in {**by_library, **by_socket}.items()
+                way: paired(connect, way, clients) for way, connect in ways.items()
             }, plan.turns)
-
-    def only(ways: dict[str, Prepare]) -> Results:
-        return {clients: {way: series[way] for way in ways} for clients, series in results.items()}
 
     section.how += (
         " Pairs of lock and unlock beside Redis are sent by the same kind of client, a Python "
-        "process each: with the usual libraries, psycopg2 and redis-py, and once more without "
-        "them, because these cost more than the servers. Redis needs two round trips to lock and "
-        "unlock; here the end of the transaction unlocks, with the statement or with COMMIT. "
+        "process each, with the usual libraries, psycopg2 and redis-py. "
+        "Redis needs two round trips to lock and unlock; here the end of the transaction unlocks, with the statement or with COMMIT. "
         "Redis writes nothing to disk, and its lock ends by the clock.")
-    section.tables += [
-        table_of("Pairs by psycopg2 and redis-py", only(by_library), REDIS_NAME),
-        table_of("Pairs by bare sockets", only(by_socket), BARE_REDIS_NAME),
-    ]
+    section.tables.append(table_of("Pairs by psycopg2 and redis-py", results, REDIS_NAME))
     section.plots.append(
         plot_of("calls_redis", "Lock and unlock of 100,000 keys", "pairs per second", results))
     section.targets.append(target_of(ONE_TRIP_NAME, AT_LEAST_REDIS, REDIS_NAME, results))

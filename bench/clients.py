@@ -6,13 +6,15 @@ lock would be measured.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
+import os
 import signal
 import time
 import traceback
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
-from typing import Any, Callable
+from typing import Any, Callable, Iterator
 
 START_SECONDS = 60.0  # until all are connected
 WARM_UP = 2  # times that the work is done before: libraries are loaded, plans are made
@@ -35,7 +37,25 @@ Attempt = Callable[[Client], bool]
 Open = Callable[[], Attempt]
 
 
-def drive(clients: int, seconds: float, connect: Open) -> list[Client]:
+@contextlib.contextmanager
+def placed(clients: int, *servers: Any) -> Iterator[None]:
+    """Keeps a single client and what the servers start for it on one core.
+
+    These two never work at the same time, and the scheduler puts them on one core or on two: there
+    a wake-up takes several times as long, and the figures would tell which it was.
+    """
+    everywhere = os.sched_getaffinity(0)
+    pids = [0, *(server.process.pid for server in servers)] if clients == 1 else []
+    for pid in pids:
+        os.sched_setaffinity(pid, {min(everywhere)})
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.sched_setaffinity(pid, everywhere)
+
+
+def drive(clients: int, seconds: float, connect: Open, warm_up: int = WARM_UP) -> list[Client]:
     """Starts all of them at once. What is under way at the deadline is finished and counted,
     else the longest waits would not be."""
     context = multiprocessing.get_context("fork")
@@ -49,7 +69,7 @@ def drive(clients: int, seconds: float, connect: Open) -> list[Client]:
     for _ in range(clients):
         result, sender = context.Pipe(duplex=False)
         process = context.Process(target=_work, daemon=True,
-                                  args=(connect, barrier, deadline, sender))
+                                  args=(connect, warm_up, barrier, deadline, sender))
         process.start()
         sender.close()  # only the client has it now: if it dies, the parent reads an end
         processes.append(process)
@@ -80,12 +100,12 @@ def _received(result: Connection) -> Client:
     raise RuntimeError(f"a client failed:\n{client}")
 
 
-def _work(connect: Open, barrier: Any, deadline: Any, sender: Connection) -> None:
+def _work(connect: Open, warm_up: int, barrier: Any, deadline: Any, sender: Connection) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the parent's handler stops the servers
     try:
         attempt = connect()
         warm, client = Client(), Client()
-        for _ in range(WARM_UP):
+        for _ in range(warm_up):
             warm.done += attempt(warm)
         client.done = warm.done
         barrier.wait()

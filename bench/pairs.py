@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import random
-from typing import Callable
 
-from bare import BarePostgres, BareRedis
-from processes import Prepare
+from clients import Attempt, Client, Open
 from servers import Redis, Server
 
 KEYS = 100_000
@@ -28,74 +26,44 @@ def random_key() -> str:
     return f"withdraw:{random.randint(1, KEYS)}"
 
 
-def by_psycopg2(server: Server, *pair: str) -> Prepare:
+def by_psycopg2(server: Server, *pair: str) -> Open:
     """Statements for each key, which they name {key}."""
 
-    def prepare(number: int) -> Callable[[], None]:
-        random.seed(number)
+    def connect() -> Attempt:
+        random.seed()  # not as the other forked ones
         cursor = server.connect().cursor()
         cursor.execute(f"PREPARE take(text) AS {TAKE}")
 
-        def once() -> None:
+        def once(_: Client) -> bool:
             key = random_key()
             for statement in pair:
                 cursor.execute(statement.format(key=key))
+            return True
 
         return once
 
-    return prepare
+    return connect
 
 
-def by_redis_py(redis: Redis) -> Prepare:
+def by_redis_py(redis: Redis) -> Open:
     """SET with NX and PX, and the script that unlocks."""
 
-    def prepare(number: int) -> Callable[[], None]:
-        random.seed(number)
+    def connect() -> Attempt:
+        random.seed()  # not as the other forked ones
         client = redis.connect()
         unlock = client.register_script(UNLOCK)
 
-        def once() -> None:
+        def once(_: Client) -> bool:
             key, token = random_key(), os.urandom(8).hex()
             while not client.set(key, token, nx=True, px=TTL_MS):
                 key = random_key()
             if unlock(keys=[key], args=[token]) != 1:
                 raise RuntimeError(f"{key} was not unlocked")
+            return True
 
         return once
 
-    return prepare
-
-
-def by_bare_postgres(server: Server) -> Prepare:
-    """As by_psycopg2, with one statement."""
-
-    def prepare(number: int) -> Callable[[], None]:
-        random.seed(number)
-        session = BarePostgres(server.socket / ".s.PGSQL.5432", "postgres", "bench", TAKE)
-        return lambda: session.execute(random_key().encode())
-
-    return prepare
-
-
-def by_bare_redis(redis: Redis) -> Prepare:
-    """As by_redis_py."""
-
-    def prepare(number: int) -> Callable[[], None]:
-        random.seed(number)
-        sha = redis.connect().script_load(UNLOCK).encode()
-        ttl_ms = str(TTL_MS).encode()
-        session = BareRedis(redis.path)
-
-        def once() -> None:
-            key, token = random_key().encode(), os.urandom(8).hex().encode()
-            while session.answer_of(b"SET", key, token, b"NX", b"PX", ttl_ms) != b"+OK":
-                key = random_key().encode()
-            if session.answer_of(b"EVALSHA", sha, b"1", key, token) != b":1":
-                raise RuntimeError(f"{key!r} was not unlocked")
-
-        return once
-
-    return prepare
+    return connect
 
 
 def redis_not_held(redis: Redis) -> str:
