@@ -189,7 +189,8 @@ def add_redis(section: Section, server: Server, counts: tuple[int, ...], plan: A
     section.how += (
         " Pairs of lock and unlock beside Redis are sent by the same kind of client, a Python "
         "process each, with the usual libraries, psycopg2 and redis-py. "
-        "Redis needs two round trips to lock and unlock; here the end of the transaction unlocks, with the statement or with COMMIT. "
+        "Redis needs two round trips to lock and unlock; here the end of the transaction unlocks, "
+        "with the statement or with COMMIT. "
         "Redis writes nothing to disk, and its lock ends by the clock.")
     section.tables.append(table_of("Pairs by psycopg2 and redis-py", results, REDIS_NAME))
     section.plots.append(

@@ -63,14 +63,20 @@ def text_of(cell: Cell) -> str:
     return f"{cell:.3g}"
 
 
+def value_in(path: str, pattern: str) -> str:
+    """What the pattern finds in a file of the system."""
+    match = re.search(pattern, pathlib.Path(path).read_text(encoding="utf-8"), re.MULTILINE)
+    return match.group(1) if match else ""
+
+
 def machine() -> list[str]:
     """What it was measured on."""
-    cpu = re.search(r"^model name\s*: (.*)$", pathlib.Path("/proc/cpuinfo").read_text("utf-8"), re.M)
-    memory = re.search(r"^MemTotal:\s*(\d+)", pathlib.Path("/proc/meminfo").read_text("utf-8"), re.M)
-    system = platform.freedesktop_os_release()["PRETTY_NAME"]
+    cpu = value_in("/proc/cpuinfo", r"^model name\s*: (.*)$") or platform.machine()
+    memory = int(value_in("/proc/meminfo", r"^MemTotal:\s*(\d+)") or 0) / 1048576
+    system = value_in("/etc/os-release", r'^PRETTY_NAME="?(.*?)"?$')
     return [
-        f"{os.cpu_count()} cores, {cpu.group(1) if cpu else platform.machine()}",
-        f"{int(memory.group(1)) / 1048576:.0f} GiB of memory" if memory else "",
+        f"{os.cpu_count()} cores, {cpu}",
+        f"{memory:.0f} GiB of memory",
         f"{system}, Linux {platform.release()}",
     ]
 

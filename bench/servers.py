@@ -144,8 +144,8 @@ class Server:
         file = FOLDER / f"{self.name}.pgbench"
         file.write_text(script, encoding="utf-8")
         return PgbenchResult(
-            text_of([PG_BIN / "pgbench", "-h", self.socket, "-U", "postgres", "-n", "-M", "prepared",
-                     "-c", clients, "-j", min(clients, os.cpu_count() or 1),
+            text_of([PG_BIN / "pgbench", "-h", self.socket, "-U", "postgres", "-n",
+                     "-M", "prepared", "-c", clients, "-j", min(clients, os.cpu_count() or 1),
                      "-T", max(1, round(seconds)), "-f", file, *options, "bench"], cwd=FOLDER)
         )
 
