@@ -14,6 +14,7 @@ from typing import Any, Callable, Optional
 from psycopg2 import errors
 
 from clients import Attempt, Client, Open
+from pairs import UNLOCK
 from servers import Redis, Server
 
 KEY = "withdraw:user:1"
@@ -72,6 +73,13 @@ def write_and_commit(cursor: Any) -> None:
     cursor.execute("COMMIT")
 
 
+def read_and_write(cursor: Any) -> bool:
+    """The work, under a lock."""
+    cursor.execute(EXECUTE_READ)
+    write_and_commit(cursor)
+    return True
+
+
 def locked(server: Server, lock: str) -> Open:
     """BEGIN; a statement that waits for the lock; SELECT; UPDATE; COMMIT."""
 
@@ -90,9 +98,7 @@ def locked(server: Server, lock: str) -> Open:
             if not got:
                 cursor.execute("ROLLBACK")
                 return False
-            cursor.execute(EXECUTE_READ)
-            write_and_commit(cursor)
-            return True
+            return read_and_write(cursor)
 
         return attempt
 
@@ -182,20 +188,11 @@ def polled(server: Server, pause: float) -> Open:
             if not poll(got, pause, client):
                 cursor.execute("ROLLBACK")
                 return False
-            cursor.execute(EXECUTE_READ)
-            write_and_commit(cursor)
-            return True
+            return read_and_write(cursor)
 
         return attempt
 
     return connect
-
-
-RELEASE = """
-if redis.call('GET', KEYS[1]) == ARGV[1] then
-    return redis.call('DEL', KEYS[1])
-end
-return 0"""
 
 
 def redis_locked(server: Server, redis: Redis, pause: float) -> Open:
@@ -205,15 +202,14 @@ def redis_locked(server: Server, redis: Redis, pause: float) -> Open:
     def connect() -> Attempt:
         cursor = session(server)
         store = redis.connect()
-        release = store.register_script(RELEASE)
+        release = store.register_script(UNLOCK)
 
         def attempt(client: Client) -> bool:
             token = secrets.token_hex(16)
             if not poll(lambda: store.set(KEY, token, nx=True, px=30000), pause, client):
                 return False
             cursor.execute("BEGIN")
-            cursor.execute(EXECUTE_READ)
-            write_and_commit(cursor)
+            read_and_write(cursor)
             release(keys=[KEY], args=[token])
             return True
 
