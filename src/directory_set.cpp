@@ -2,6 +2,7 @@
  * directory_set.cpp - sixteen places of the directory. No PostgreSQL here.
  */
 #include <cstring>
+#include <ctime>
 #include <sched.h>
 
 #include "directory_set.hpp"
@@ -21,9 +22,11 @@ constexpr auto kRelease = std::memory_order_release;
 /* As in PostgreSQL's buffer manager: so many rounds of the hand outlives a key taken often. */
 constexpr uint8_t kMaxUsage = 5;
 
-/* How long somebody waits for a set's writer: first busy, then yielding. */
+/* How long somebody waits for a set's writer: busy, yielding, at last asleep for some 20 ms. */
 constexpr int kSpins = 1000;
 constexpr int kYields = 1000;
+constexpr int kNaps = 20;
+constexpr timespec kNap = {0, 1000000};
 
 /* How often a reader tries again while the place is rewritten. */
 constexpr int kReads = 100;
@@ -80,11 +83,14 @@ bool SharesTag(const KeyIdentity &a, const KeyIdentity &b)
 
 bool DirectorySet::Lock()
 {
-	for (int i = 0; i < kSpins + kYields; i++)
+	for (int i = 0; i < kSpins + kYields + kNaps; i++)
 	{
 		if (writer.load(kRelaxed) == 0 && writer.exchange(1, kAcquire) == 0)
 			return true;
-		if (i >= kSpins)
+		/* It was interrupted between two instructions, perhaps with the whole machine. */
+		if (i >= kSpins + kYields)
+			nanosleep(&kNap, nullptr);
+		else if (i >= kSpins)
 			sched_yield();
 	}
 	return false;
