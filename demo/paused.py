@@ -53,8 +53,7 @@ class Paused:
             if not os.WIFSTOPPED(status):
                 raise RuntimeError("the paused worker ended by itself")
             writer = Writer(way, db, name, "second")
-            writer.take()
-            writer.write(writer.read() + 1)
+            writer.take_and_write()
             writer.give_back()
             paused.send_signal(signal.SIGCONT)
             db.retries += int(paused.communicate()[0])

@@ -60,6 +60,16 @@ class Writer:
             )
             self.db.run("INSERT INTO written VALUES (%s)", self.name)
 
+    def take_and_write(self) -> None:
+        """Begins anew if the lease is lost, as on a machine that stalls."""
+        while True:
+            self.take()
+            try:
+                self.write(self.read() + 1)
+                return
+            except psycopg2.errors.ObjectNotInPrerequisiteState:
+                pass
+
     def give_back(self) -> None:
         if self.naive:
             self.db.run(
@@ -82,8 +92,7 @@ def main(way: str, name: str, schema: str) -> None:
         writer.write(value)
     except psycopg2.errors.ObjectNotInPrerequisiteState:
         retries = 1  # the lease is lost: begin anew
-        writer.take()
-        writer.write(writer.read() + 1)
+        writer.take_and_write()
     writer.give_back()
     print(retries)
 
