@@ -15,8 +15,7 @@ choose_postgres() {
         PG_CONFIG=$(command -v "$PG_CONFIG") || die "PG_CONFIG is not a program"
     else
         while read -r dir; do
-            if [[ -x $dir/bin/postgres && -x $dir/bin/pg_config &&
-                -f $dir/lib/pgxs/src/makefiles/pgxs.mk ]]; then
+            if [[ -x $dir/bin/postgres ]] && has_server_headers "$dir/bin/pg_config"; then
                 PG_CONFIG=$dir/bin/pg_config
                 break
             fi
@@ -73,10 +72,13 @@ have_package() {
                 g++ -E -x c++ - <<<'#include <xxhash.h>'
             ;;
         "postgresql-$PG_MAJOR") [[ -x $PG_BIN/postgres ]] ;;
-        "postgresql-server-dev-$PG_MAJOR") [[ -f $("$PG_CONFIG" --pgxs) ]] ;;
+        "postgresql-server-dev-$PG_MAJOR") has_server_headers "$PG_CONFIG" ;;
         *) [[ $(dpkg-query -W -f '${db:Status-Status}' "$1") == installed ]] ;;
     esac
 } >/dev/null 2>&1
+
+# The makefiles of PGXS prove nothing: Debian ships them with the server, the headers apart.
+has_server_headers() { [[ -x $1 && -f $("$1" --includedir-server)/postgres.h ]]; }
 
 is_apt_system() { command -v apt-get && command -v dpkg-query; } >/dev/null
 
