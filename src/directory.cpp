@@ -80,9 +80,14 @@ DirectorySet *Directory::SecondSetOf(const KeyIdentity &key) const
 	return FirstSet() + (static_cast<uint64_t>(mixed) * sets >> 32);
 }
 
-void Directory::Prefetch(const KeyIdentity &key) const
+void Directory::PrefetchSet(const KeyIdentity &key) const
 {
-	SetOf(key)->Prefetch(key);
+	__builtin_prefetch(SetOf(key), 1);
+}
+
+void Directory::PrefetchPlace(const KeyIdentity &key) const
+{
+	SetOf(key)->PrefetchPlace(key);
 }
 
 Directory::Place Directory::Find(const KeyIdentity &key)

@@ -71,8 +71,12 @@ public:
 		return sets * kPlacesPerSet;
 	}
 
-	/* Asks for the memory that the next calls for this key will need. */
-	void Prefetch(const KeyIdentity &key) const;
+	/*
+	 * Ask for the memory that the next calls for this key will need: the head of
+	 * its set, as soon as the key is known, and, when that has come, its place.
+	 */
+	void PrefetchSet(const KeyIdentity &key) const;
+	void PrefetchPlace(const KeyIdentity &key) const;
 
 	Place Find(const KeyIdentity &key);
 

@@ -202,10 +202,20 @@ bool DirectorySet::ReadByTag(uint32_t database, const KeyTag &tag, bool found, K
 	return found;
 }
 
-void DirectorySet::Prefetch(const KeyIdentity &key) const
+void DirectorySet::PrefetchPlace(const KeyIdentity &key) const
 {
-	__builtin_prefetch(this, 1);
-	__builtin_prefetch(&fronts[FirstWay(key)], 1);
+	/* Most keys of a full set are found as early; a choice without a branch waits for nothing. */
+	constexpr uint32_t kTries = 5;
+	const uint16_t fingerprint = Fingerprint(key);
+	uint32_t place = FirstWay(key);
+
+	for (uint32_t i = kTries; i-- > 0;)
+	{
+		const uint32_t way = (FirstWay(key) + i) % kPlacesPerSet;
+
+		place = fingerprints[way].load(kRelaxed) == fingerprint ? way : place;
+	}
+	__builtin_prefetch(&fronts[place], 1);
 }
 
 int DirectorySet::FindFreeWay(const KeyIdentity &key) const

@@ -166,8 +166,8 @@ struct alignas(64) DirectorySet
 	/* Another key with the same tag is there. */
 	bool HasTagOf(const KeyIdentity &key) const;
 
-	/* Asks for the memory that the next calls for this key will need. */
-	void Prefetch(const KeyIdentity &key) const;
+	/* Asks for the memory of the place where the key probably is; reads the set's head. */
+	void PrefetchPlace(const KeyIdentity &key) const;
 
 	/* Somebody takes the key, or waits for it: it is worth keeping. */
 	void Use(uint32_t way);

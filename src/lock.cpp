@@ -185,6 +185,8 @@ bool take_several_locks(LockRequest *requests, int count, const LockOptions &opt
 		while (taken < count && take_lock(requests[taken], options, budget))
 		{
 			taken = taken + 1;
+			if (taken + 1 < count)
+				AnnounceKey(requests[taken + 1].key);
 			CHECK_FOR_INTERRUPTS();
 		}
 	}
@@ -213,6 +215,8 @@ void prepare_to_lock(const LockRequest *requests, int count)
 
 bool take_locks(LockRequest *requests, int count, const LockOptions &options, TimeBudget &budget)
 {
+	if (count > 0)
+		AnnounceKey(requests[0].key);
 	prepare_to_lock(requests, count);
 	check_lock_order(requests, count, budget.Limit() != 0);
 

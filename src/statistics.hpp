@@ -20,11 +20,18 @@ inline KeyIdentity Identity(const Key &key)
 	return {MyDatabaseId, key.tag, key.rest};
 }
 
+/* The key will be locked soon. */
+inline void AnnounceKey(const Key &key)
+{
+	if (directory != nullptr)
+		directory->PrefetchSet(Identity(key));
+}
+
 /* Before the lock is asked for: lets the memory come while the lock manager works. */
 inline void PrefetchStatistics(const Key &key)
 {
 	if (directory != nullptr)
-		directory->Prefetch(Identity(key));
+		directory->PrefetchPlace(Identity(key));
 }
 
 /* For what follows when there is a directory. */

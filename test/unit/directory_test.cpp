@@ -71,7 +71,8 @@ void test_lookup()
 		keys.push_back(key_of("withdraw:user:" + std::to_string(i)));
 	for (const NamedKey &key : keys)
 	{
-		table->Prefetch(key.id);
+		table->PrefetchSet(key.id);
+		table->PrefetchPlace(key.id);
 		right = right && !table->Find(key.id);
 		const Directory::Insertion first = insert(*table, key);
 		const Directory::Insertion second = insert(*table, key);
