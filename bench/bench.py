@@ -28,6 +28,7 @@ CASES = {
     "transfers": "transfers among accounts",
     "growth": "growth with keys held, waiters and names",
     "memory": "memory",
+    "profile": "where the instructions of a lock go",
 }
 
 

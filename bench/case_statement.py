@@ -23,6 +23,19 @@ FLOOR = "SELECT count(length(key)) FROM keys"
 BUILT_IN = "SELECT count(pg_advisory_xact_lock(hashtextextended(key, 0))) FROM keys"
 OURS = "SELECT count(cs_lock(key)) FROM keys"
 ALL = "SELECT cs_lock_all(keys) FROM key_array"
+# The key that all others come after is locked elsewhere, so this does everything but lock.
+REFUSED = "SELECT cs_try_lock_all(keys) FROM key_array"
+FIRST_KEY = """
+    SELECT cs_lock(key, scope => 'session') FROM
+        (SELECT key FROM keys, cs_key_tag(key) AS tag
+         ORDER BY tag.classid, tag.objid, tag.objsubid LIMIT 1) AS first"""
+
+HOW = """One session, one statement, its own transaction: the release counts, too.
+
+`cs_try_lock_all` that is refused at its first key does all that `cs_lock_all` does before it locks:
+unpack the array, hash the keys, put them in the order of their lock tags. The rest of `cs_lock_all`
+is PostgreSQL's lock manager. The built-in lock spends as much there: so no more can be saved than what
+it spends elsewhere, and the sorting has to be paid from that."""
 
 
 def prepare(server: Server) -> Any:
@@ -45,7 +58,8 @@ def prepare(server: Server) -> Any:
 def locks_held(cursor: Any, statement: str) -> int:
     cursor.execute("BEGIN")
     cursor.execute(statement)
-    cursor.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")
+    cursor.execute("SELECT count(*) FROM pg_locks "
+                   "WHERE locktype = 'advisory' AND pid = pg_backend_pid()")
     held = cursor.fetchone()[0]
     cursor.execute("COMMIT")
     return held
@@ -68,6 +82,10 @@ def timed(cursor: Any, statement: str, locks: int) -> Callable[[], Figure]:
 
 def run(plan: Any) -> Section:
     plain = prepare(Server("plain").start())
+    busy = Server("busy").start()
+    refused = prepare(busy)
+    holder = busy.connect().cursor()
+    holder.execute(FIRST_KEY)
     unchecked = prepare(Server("unchecked", **PRELOADED, **UNCHECKED).start())
     checked = prepare(Server("checked", **PRELOADED, **CHECKED).start())
     built_in = "built-in pg_advisory_xact_lock(hashtextextended(key, 0))"
@@ -78,6 +96,7 @@ def run(plan: Any) -> Section:
         "cs_lock(key), preloaded, checks off": timed(unchecked, OURS, KEYS),
         "cs_lock(key), preloaded, all checks": timed(checked, OURS, KEYS),
         "cs_lock_all(array), not preloaded": timed(plain, ALL, KEYS),
+        "cs_try_lock_all(array), refused": timed(refused, REFUSED, 0),
     }
     series = alternate("one statement", ways, 2 * plan.turns)
     table = Table("Milliseconds for 100,000 keys, and their ratio to built-in in the same turn",
@@ -91,6 +110,4 @@ def run(plan: Any) -> Section:
             targets.append(Target(
                 f"{name}: at most {limits[name]:.2f} × built-in, measured {against.median:.2f}",
                 not one.wrong and against.median <= limits[name]))
-    return Section("One statement over 100,000 keys",
-                   "One session, one statement, its own transaction: the release counts, too.",
-                   [table], [], targets)
+    return Section("One statement over 100,000 keys", HOW, [table], [], targets)

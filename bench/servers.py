@@ -76,7 +76,8 @@ class Server:
         self.settings = {**COMMON_SETTINGS, **settings}
         self.process: Optional[subprocess.Popen[bytes]] = None
 
-    def start(self) -> Server:
+    def create(self) -> Server:
+        """Its files alone."""
         shutil.rmtree(self.data, ignore_errors=True)
         shutil.rmtree(self.socket, ignore_errors=True)
         self.socket.mkdir(mode=0o700)
@@ -85,6 +86,15 @@ class Server:
             file.write(EXTENSION_SETTINGS + "\n")
             for name, value in {**self.settings, "unix_socket_directories": self.socket}.items():
                 file.write(f"{name} = '{value}'\n")
+        return self
+
+    def single(self, statements: list[str], *tool: Any) -> str:
+        """Runs them, a line each, in a server that is one process, under a tool; what it said."""
+        return text_of([*tool, PG_BIN / "postgres", "--single", "-D", self.data, "postgres"],
+                       input="".join(f"{statement}\n" for statement in statements))
+
+    def start(self) -> Server:
+        self.create()
         with open(FOLDER / f"{self.name}.log", "wb") as log:
             # pylint: disable-next=consider-using-with
             self.process = subprocess.Popen(

@@ -23,6 +23,7 @@ cases:
   transfers   transfers among 10 to 100,000 accounts
   growth      cost with up to 50,000 keys held, wake-ups, views, the directory
   memory      shared memory, a session's memory, bytes of a held key
+  profile     where the instructions of a lock go
 
 Existing servers and databases are not touched.
 HELP
@@ -46,7 +47,7 @@ done
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 choose_postgres
-install_packages "${BUILD_PACKAGES[@]}" python3 python3-psycopg2 python3-matplotlib
+install_packages "${BUILD_PACKAGES[@]}" python3 python3-psycopg2 python3-matplotlib valgrind
 # Its rows are left out where it is not to be had.
 (install_packages redis-server python3-redis) || say "going on without Redis"
 make_private_copy
