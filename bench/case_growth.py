@@ -272,6 +272,8 @@ def run(plan: Any) -> Section:
         "Growth with keys held, waiters and names",
         "One more lock: a transaction locks its keys and then 2,000 others, drawn from 30,000; "
         "timed in the server, less the same statement without locks, the best of five. "
+        "What grows is PostgreSQL's lock manager, whose hash tables outgrow the caches: so the "
+        "built-in lock grows, too. "
         "Hand-over: sessions queue up for one key, and each notes the time when it gets it and "
         "before it commits; no client has a part in it. Views: another session holds the locks, "
         "and the way from and to the client counts. Directory: every key was locked once before, "
