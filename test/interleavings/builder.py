@@ -112,7 +112,8 @@ def specification(permutations: Sequence[Permutation]) -> str:
     text = ""
     for session in sorted(steps):
         text += f"session {session}\n"
-        text += "".join(f"step {name} {{ {sql}; }}\n" for name, sql in sorted(steps[session].items()))
+        for name, sql in sorted(steps[session].items()):
+            text += f"step {name} {{ {sql}; }}\n"
         # A failure must not be the cause of others.
         text += "teardown { DO $$ BEGIN PERFORM cs_unlock_all(); END $$ }\n\n"
     return text + "".join(permutation.tester.permutation() + "\n" for permutation in permutations)

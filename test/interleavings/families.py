@@ -8,7 +8,7 @@ from typing import Iterator, Optional, Sequence
 
 from builder import Permutation
 from model import BRIEF, CONFLICTS, LONG, MODES, NO_WAIT, SESSION, TRANSACTION
-from steps import (KEYS, PATHS, Cancel, Command, Lock, LockAny, Mine, Show, Step, Unlock)
+from steps import (KEYS, PATHS, Cancel, Caught, Command, Lock, LockAny, Mine, Show, Step, Unlock)
 
 LIMITS = (LONG, BRIEF, NO_WAIT)
 # Ways in which a hold ends, by its scope. The first session is in a block, behind a savepoint.
@@ -29,7 +29,7 @@ def end_of(verb: str, savepoint: int, mode: str) -> Step:
 
 
 def pairs() -> Iterator[tuple[int, list[Step]]]:
-    """Two sessions and a key: modes × scopes × how the first hold ends × how long the second waits."""
+    """Two sessions and a key: modes, scopes, how the first hold ends, how long the second waits."""
     for count, (first, second, scope, other) in enumerate(itertools.product(
             MODES, MODES, (TRANSACTION, SESSION), (TRANSACTION, SESSION))):
         for number, (ends, limit) in enumerate(itertools.product(ENDS[scope], LIMITS)):
@@ -97,7 +97,7 @@ def paths() -> Iterator[tuple[int, list[Step]]]:
             ("p", "p:1"), PATHS, MODES, MODES, LIMITS):
         steps: list[Step] = [Command("s1", "begin"), Command("s2", "begin"),
                              Lock("s1", "cs_lock_path", (one,), first),
-                             Lock("s2", "cs_try_lock_path", (other,), second, limit), ]
+                             Lock("s2", "cs_try_lock_path", (other,), second, limit)]
         steps += [Mine("s2")] if limit != LONG else []
         yield 2, steps + [Show(), Command("s1", "commit"), Show()]
 
@@ -137,8 +137,8 @@ class Walk:
         session = self.permutation.model.sessions[name]
         if session.aborted:
             return self._of_block(name, session.savepoints)
-        choices = {self._lock: 10, self._any: 1, self._unlock: 4 if session.holds else 0.3,
-                   self._look: 1, self._cancel: 1}
+        choices = {self._lock: 10, self._any: 1, self._caught: 1,
+                   self._unlock: 4 if session.holds else 0.3, self._look: 1, self._cancel: 1}
         kind = self.chance.choices([None, *choices], [6, *choices.values()])[0]
         if kind is not None:
             return kind(name)
@@ -172,6 +172,12 @@ class Walk:
         return LockAny(name, tuple(self.chance.sample(self.keys, len(self.keys))),
                        self.chance.randint(1, len(self.keys)), self.chance.choice(self.modes),
                        self.chance.choice((TRANSACTION, SESSION)))
+
+    def _caught(self, name: str) -> Step:
+        return Caught(name, self.chance.choice(("cs_lock", "cs_try_lock")),
+                      self.chance.choice(self.keys), self.chance.choice(self.modes),
+                      self.chance.choice((NO_WAIT, BRIEF)),
+                      self.chance.choice((TRANSACTION, SESSION)))
 
     def _unlock(self, name: str) -> Step:
         if self.chance.random() < 0.3:

@@ -1,6 +1,6 @@
 """Writes isolation tests and what they have to print, by the model alone.
 
-    python3 generate.py --output DIR [--count N] [--seed S] [--batch N] [--name NAME] [--major N]
+    python3 generate.py --output DIR [--count N] [--seed S] [--batch N] [--major N]
 
 DIR gets specs/*.spec and expected/*.out, and a line for each in DIR/tests. The same numbers give
 the same tests.
@@ -76,7 +76,6 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=5000, help="of permutations")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--batch", type=int, default=200, help="permutations in a file")
-    parser.add_argument("--name", default="batch", help="the files' names begin so")
     parser.add_argument("--major", type=int, default=15, help="version of PostgreSQL")
     options = parser.parse_args()
 
@@ -84,7 +83,7 @@ def main() -> None:
     write_helpers(options.output)
     for number, start in enumerate(range(0, len(chosen), options.batch), 1):
         batch = [permutation for _, permutation in chosen[start:start + options.batch]]
-        write(options.output, f"{options.name}{number:03}", specification(batch), expected(batch))
+        write(options.output, f"batch{number:03}", specification(batch), expected(batch))
     print_figures(chosen)
 
 

@@ -8,6 +8,7 @@ from what the extension answers.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Iterator, NamedTuple, Optional
 
@@ -80,8 +81,13 @@ class Call:
     error: str = ""
 
     @property
-    def wanted(self) -> Optional[Request]:
-        return self.requests[len(self.taken)] if len(self.taken) < len(self.requests) else None
+    def complete(self) -> bool:
+        return len(self.taken) == len(self.requests)
+
+    @property
+    def request(self) -> Request:
+        """The next one, of an incomplete call."""
+        return self.requests[len(self.taken)]
 
     @property
     def returned(self) -> bool:
@@ -108,6 +114,14 @@ class Model:
         self._go_on(call)
         if not call.session.in_block and call.session.call is None:
             self._release_since(call.session, 0, "end of the statement")
+
+    @contextmanager
+    def statement(self, session: Session) -> Iterator[None]:
+        """One that does more than one call, and waits for nobody."""
+        alone, session.in_block = not session.in_block, True
+        yield
+        if alone:
+            self.end_block(session, "end of the statement")
 
     def release_held(self, session: Session, request: Request, how: str) -> None:
         """One hold in session scope."""
@@ -139,16 +153,18 @@ class Model:
             self._release_since(session, session.savepoints, "error")
 
     def cancel(self, session: Session) -> None:
-        assert session.call is not None and session.call.wanted is not None
-        call, request = session.call, session.call.wanted
+        """Ends the wait of a session that waits."""
+        assert session.call is not None
+        call, key = session.call, session.call.request.key
+        self._count("cancelled")
         self._leave(call)
         self._fail(call, CANCEL)
-        self._wake(request.key)
+        self._wake(key)
 
-    def settle(self) -> list[Call]:
-        """Calls that were granted a lock ask for their next one. Returns those that returned."""
+    def settle(self) -> None:
+        """Calls that were granted a lock return, or ask for their next one."""
         woken, self.woken = self.woken, []
-        going_on = [call for call in woken if call.wanted]
+        going_on = [call for call in woken if not call.complete]
         if len(going_on) > 1:
             raise Undecided("two calls go on at the same time")
         for call in going_on:
@@ -156,17 +172,16 @@ class Model:
             if call.error:
                 raise Undecided("an error at a time of its own")
         for call in woken:
-            if not call.wanted:
+            if call.complete:
                 self._return(call)
         if self.woken:
             raise Undecided("one thing leads to another")
-        return [call for call in woken if call.returned]
 
     # --- the queue ------------------------------------------------------------
 
     def _go_on(self, call: Call) -> None:
-        while call.wanted:
-            request = call.wanted
+        while not call.complete:
+            request = call.request
             place = self._place(call, request)
             if place is None:
                 self._grant(call, request)
@@ -191,18 +206,18 @@ class Model:
         if request.mode in held:
             return None
         free = self._free(session, request)
-        if free and not any(request.conflicts(other.wanted.mode) for other in queue):
+        if free and not any(request.conflicts(other.request.mode) for other in queue):
             return None
         if call.limit == NO_WAIT and not self.overtakes:
             return len(queue)
         # Who waits for this session has to let it pass.
         for place, other in enumerate(queue):
-            if not any(other.wanted.conflicts(mode) for mode in held):
+            if not any(other.request.conflicts(mode) for mode in held):
                 continue
             if any(request.conflicts(mode) for mode in other.session.modes(request.key)):
                 return -1
             ahead = queue[:place]
-            if free and not any(request.conflicts(one.wanted.mode) for one in ahead):
+            if free and not any(request.conflicts(one.request.mode) for one in ahead):
                 self._count("passed the queue")
                 return None
             return place
@@ -235,8 +250,7 @@ class Model:
     def _wake(self, key: str) -> None:
         ahead: list[str] = []
         for call in list(self.queues.get(key, [])):
-            request = call.wanted
-            assert request is not None
+            request = call.request
             if self._free(call.session, request) and not any(map(request.conflicts, ahead)):
                 self._leave(call)
                 self._count("waited and granted")
@@ -246,8 +260,7 @@ class Model:
                 ahead.append(request.mode)
 
     def _leave(self, call: Call) -> None:
-        assert call.wanted is not None
-        self.queues[call.wanted.key].remove(call)
+        self.queues[call.request.key].remove(call)
         call.session.call = None
 
     def _deadlocked(self, start: Session) -> bool:
@@ -267,16 +280,16 @@ class Model:
 
     def _waits_for(self, session: Session) -> Iterator[tuple[Session, bool]]:
         """For whom, and whether that one holds the lock or only waits ahead."""
-        if session.call is None or session.call.wanted is None:
+        if session.call is None:
             return
-        request = session.call.wanted
+        request = session.call.request
         for other in self.sessions.values():
             if other is not session and any(map(request.conflicts, other.modes(request.key))):
                 yield other, True
         for call in self.queues[request.key]:
             if call is session.call:
                 return
-            if request.conflicts(call.wanted.mode):
+            if request.conflicts(call.request.mode):
                 yield call.session, False
 
     # --- holds ----------------------------------------------------------------

@@ -135,7 +135,8 @@ class Lock(Step):
 
     def requests(self, model: Model) -> list[Request]:
         if self.function.endswith("_all"):
-            return [Request(key, self.mode) for key in sorted(set(self.keys), key=model.tag_order.index)]
+            keys = sorted(set(self.keys), key=model.tag_order.index)
+            return [Request(key, self.mode) for key in keys]
         if self.function.endswith("_path"):
             return path_requests(self.keys[0], self.mode)
         return [Request(self.keys[0], self.mode)]
@@ -181,17 +182,50 @@ class LockAny(Step):
     def run(self, model: Model) -> Outcome:
         got: list[str] = []
         session = model.sessions[self.session]
-        for key in self.keys:
-            if len(got) < self.most:
-                call = Call(session, [Request(key, self.mode)], self.scope, NO_WAIT, raises=False)
-                in_block, session.in_block = session.in_block, True  # one statement for all
-                model.start(call)
-                session.in_block = in_block
+        with model.statement(session):
+            for key in self.keys:
+                request = Request(key, self.mode)
+                call = Call(session, [request], self.scope, NO_WAIT, raises=False)
+                if len(got) < self.most:
+                    model.start(call)
                 if call.answer:
                     got.append(key)
-        if not session.in_block:
-            model.end_block(session, "end of the statement")
         return Outcome(("cs_try_lock_any",), [(f"{{{','.join(got)}}}",)])
+
+
+@dataclass(frozen=True)
+class Caught(Step):
+    """A lock in a block with an exception handler, which undoes it, got or not."""
+
+    function: str
+    key: str
+    mode: str
+    limit: int  # not a long one
+    scope: str
+
+    @property
+    def sql(self) -> str:
+        return (f"DO $$ BEGIN PERFORM {self.function}('{self.key}', {self.limit}, '{self.mode}', "
+                f"'{self.scope}'); RAISE division_by_zero; EXCEPTION WHEN lock_not_available "
+                "OR deadlock_detected OR division_by_zero THEN NULL; END $$")
+
+    @property
+    def name(self) -> str:
+        limit = "now" if self.limit == NO_WAIT else "brief"
+        return (f"{self.session}caught{self.function[3:].replace('_', '')}_{self.key}_{self.mode}"
+                f"_{limit}_{self.scope[0]}")
+
+    def run(self, model: Model) -> Outcome:
+        session = model.sessions[self.session]
+        call = Call(session, [Request(self.key, self.mode)], self.scope, self.limit,
+                    raises=self.function == "cs_lock")
+        with model.statement(session):
+            level = session.savepoints
+            session.savepoints += 1
+            model.start(call)
+            model.roll_back_to(session, session.savepoints)
+            session.savepoints = level
+        return Outcome(by_itself=call.waited)
 
 
 @dataclass(frozen=True)
@@ -280,8 +314,8 @@ class Show(Step):
         rows = []
         for name, session in model.sessions.items():
             rows += [(name, key, SERVER_NAMES[mode], "t") for key, mode in session.holds]
-            if session.call is not None and session.call.wanted is not None:
-                key, mode = session.call.wanted
+            if session.call is not None:
+                key, mode = session.call.request
                 rows.append((name, key, SERVER_NAMES[mode], "f"))
         return Outcome(("session", "key", "mode", "granted"), sorted(rows))
 
