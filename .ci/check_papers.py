@@ -1,4 +1,4 @@
-"""Do the control file, META.json, CHANGELOG.md and the files they name agree?"""
+"""Do the control file, META.json, CHANGELOG.md, debian/ and the files they name agree?"""
 
 import json
 import pathlib
@@ -49,6 +49,11 @@ def problems() -> list[str]:
         found.append("CHANGELOG.md: no version among its headings")
     elif released(headings[0]) != wanted:
         found.append(f"CHANGELOG.md: newest version is {headings[0]}, not {version}")
+
+    package = pathlib.Path("debian/changelog").read_text(encoding="utf-8")
+    newest = re.match(r"\S+ \((.+)-[^-]+\)", package)
+    if not newest or newest.group(1) != wanted:
+        found.append(f"debian/changelog: newest version is not {wanted}")
     return found
 
 
