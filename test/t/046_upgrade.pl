@@ -140,7 +140,12 @@ my %part = (
 my $before = q{CREATE VIEW cs_stat_next AS SELECT 1 AS two;};
 
 # "next" is the new install, "upgraded" the upgrade that forgets nothing.
-sub delta { return join(";\n", $before, (map { $part{$_} } grep { $_ ne ($_[0] // '') } sort keys %part), '') }
+sub delta
+{
+	my ($forgotten) = (@_, '');
+
+	return join(";\n", $before, (map { $part{$_} } grep { $_ ne $forgotten } sort keys %part), '');
+}
 add_script('next', $script{$newest} . delta());
 add_script("$newest--upgraded", delta());
 my $next = facts_of_new('next');
@@ -158,13 +163,14 @@ foreach my $forgotten (sort keys %part)
 	ok(@found > 0, "an upgrade that forgets $forgotten is found") and note($found[0] =~ s/\n.*//sr);
 }
 
-# Upgraded in steps, with data, while another database stays at the old version.
+# Upgraded while a key and a lease are held, and another database stays at the old version.
+add_script("$newest--works", $part{'a function'});
 my ($old, $new) = map { $node->safe_psql('postgres', "CREATE DATABASE $_"); $_ } qw(stays moves);
 $node->safe_psql($_, "CREATE EXTENSION concurrency_safe VERSION '$newest'") foreach $old, $new;
 my $token = $node->safe_psql($new, q{SELECT cs_lease('job', 3600000)});
 my $session = KeyTest::Session->new($node, database => $new);
 $session->query_safe(q{SELECT cs_lock('k', scope => 'session')});
-$node->safe_psql($new, q{ALTER EXTENSION concurrency_safe UPDATE TO 'upgraded'});
+$node->safe_psql($new, q{ALTER EXTENSION concurrency_safe UPDATE TO 'works'});
 is($session->query(q{SELECT cs_next('k'), cs_held_mode('k')}),
 	'exclusive|exclusive', 'a session that holds a key has the new function at once');
 is($node->safe_psql($new, qq{SELECT cs_check_token('job', $token)}), '', 'leases go through an upgrade');
