@@ -60,8 +60,33 @@ $session->query_safe(q{INSERT INTO cs_lease_table
 ends_early(q{SELECT cs_lease_cleanup('0')}, 'the clean-up of many leases');
 
 $holder->query_safe('COMMIT');
+
+# While code of users runs in a call, here a trigger that waits, nothing that is shared is
+# locked: others use all of it, and a cancel gets through.
+my $other = KeyTest::Session->new($node);
+$session->query_safe(q{
+	CREATE TABLE account (id integer PRIMARY KEY, balance integer);
+	INSERT INTO account VALUES (1, 10), (2, 10);
+	CREATE FUNCTION wait_for_it() RETURNS trigger LANGUAGE plpgsql AS $$
+		BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NEW; END $$;
+	CREATE TRIGGER waits BEFORE UPDATE ON account FOR EACH ROW EXECUTE FUNCTION wait_for_it()});
+$holder->query_safe('BEGIN; SELECT pg_advisory_xact_lock(1)');
+foreach my $call (q{CALL cs_transfer('account', '1', '2', 1)},
+	q{CALL cs_run('k', 'UPDATE account SET balance = 0', isolation => 'serializable')})
+{
+	$session->start_waiting($call);
+	is( $other->query(q{BEGIN; SET LOCAL statement_timeout = '60s';
+			SELECT cs_lock_all('{other:1,other:2}'), cs_permit('other', 1), cs_lease('other', 1) IS NOT NULL;
+			SELECT count(*) > 2 FROM cs_locks; SELECT acquired > 0 FROM cs_stat; SELECT count(*) > 0 FROM cs_stat_keys;
+			SELECT count(*) FROM cs_deadlocks; SELECT count(*) FROM cs_lock_order; ROLLBACK}),
+		"||t\nt\nt\nt\n0\n0", "others work during $call");
+	is($other->query(qq{SELECT pg_cancel_backend($session->{pid})}), 't', 'a cancel');
+	$session->finish;
+	is($session->sqlstate, '57014', 'gets through');
+}
+$holder->query_safe('COMMIT');
 locks_are($node, '0,0', 'nothing is left');
 
-$_->quit foreach $session, $holder;
+$_->quit foreach $session, $holder, $other;
 $node->stop;
 done_testing();
