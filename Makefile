@@ -38,3 +38,9 @@ $(OBJS): CXXFLAGS += $(LTO)
 $(shlib): SHLIB_LINK += $(LTO)
 
 $(OBJS): $(wildcard src/*.hpp)
+
+# The distribution for PGXN, of what is committed; .gitattributes says what is left out.
+DIST = $(EXTENSION)-$(shell sed -n 's/^  "version": "\(.*\)",$$/\1/p' META.json)
+.PHONY: dist
+dist:
+	git archive --format=zip --prefix=$(DIST)/ --output=$(DIST).zip HEAD
