@@ -9,6 +9,7 @@
  * server does itself.
  */
 #include "lock_wait.hpp"
+#include "caught_error.hpp"
 #include "deadlock_history.hpp"
 
 namespace cs {
@@ -43,10 +44,8 @@ ErrorData *clean_up_after_wait(const WantedLock &wanted, bool subtransaction, Me
 	if (wanted.session && HeldByThisSession(wanted.tag, wanted.mode))
 		LockRelease(&wanted.tag, wanted.mode, true);
 
-	MemoryContextSwitchTo(context);
-	ErrorData *error = CopyErrorData();
+	ErrorData *error = take_caught_error(context, subtransaction);
 
-	FlushErrorState();
 	if (error->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED)
 		RecordDeadlock(error, wanted.key);
 	if (subtransaction)
@@ -108,6 +107,7 @@ ErrorData *wait_in_queue(const WantedLock &wanted, int limit_ms, bool keep_trans
 		BeginInternalSubTransaction(nullptr);
 		MemoryContextSwitchTo(context);
 	}
+
 	PG_TRY();
 	{
 		SwitchToTransactionOwner();
