@@ -3,10 +3,10 @@
  * transaction has to stay usable after a timeout, runs in a subtransaction of
  * its own.
  *
- * LockTimeout and CurrentResourceOwner are the globals that change here.
- * LockTimeout is put back on every path. The owner is put back where the call
- * goes on; an error leaves that to the abort and to whoever caught it, as the
- * server does itself.
+ * LockTimeout, CurrentResourceOwner and, before PG 16, update_process_title
+ * are the globals that change here. The owner is put back where the call goes on;
+ * an error leaves that to the abort and to whoever caught it, as the server
+ * does itself. The others are put back on every path.
  */
 #include "lock_wait.hpp"
 #include "caught_error.hpp"
@@ -108,16 +108,20 @@ ErrorData *wait_in_queue(const WantedLock &wanted, int limit_ms, bool keep_trans
 		MemoryContextSwitchTo(context);
 	}
 
+	const bool title = ShowWaitsInTitle(false);
+
 	PG_TRY();
 	{
 		SwitchToTransactionOwner();
 		LockTimeout = limit_ms < 0 ? lock_timeout : limit_ms;
 		stand_in_queue(wanted, keep_transaction);
 		LockTimeout = lock_timeout;
+		ShowWaitsInTitle(title);
 	}
 	PG_CATCH();
 	{
 		LockTimeout = lock_timeout;
+		ShowWaitsInTitle(title);
 		error = clean_up_after_wait(wanted, keep_transaction, context);
 	}
 	PG_END_TRY();
