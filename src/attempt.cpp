@@ -5,6 +5,7 @@
  * what was written; as the freshness room wants it, in the next transaction.
  */
 #include "attempt.hpp"
+#include "caught_error.hpp"
 #include "command.hpp"
 #include "held.hpp"
 #include "lock_tag.hpp"
@@ -33,15 +34,6 @@ void check_key_is_held(const LockRequest &request)
 							   printable(request.key.bytes, request.key.size))));
 }
 
-ErrorData *take_error(MemoryContext context)
-{
-	MemoryContextSwitchTo(context);
-	ErrorData *error = CopyErrorData();
-
-	FlushErrorState();
-	return error;
-}
-
 /*
  * In a subtransaction, because only the end of one puts back the SPI
  * connections of functions that an error left.
@@ -65,7 +57,7 @@ ErrorData *execute(const Task &task)
 	}
 	PG_CATCH();
 	{
-		error = take_error(context);
+		error = take_caught_error(context, true);
 		RollbackAndReleaseCurrentSubTransaction();
 	}
 	PG_END_TRY();
@@ -86,7 +78,7 @@ ErrorData *commit()
 	}
 	PG_CATCH();
 	{
-		error = take_error(context);
+		error = take_caught_error(context, false);
 	}
 	PG_END_TRY();
 	return error;

@@ -189,10 +189,11 @@ void LookAtDeadlocksSoFar()
 
 void watch_deadlocks()
 {
-	former_log_hook = emit_log_hook;
-	emit_log_hook = log_hook;
+	UnregisterXactCallback(end_of_transaction, nullptr); /* of an attempt that failed */
 	RegisterXactCallback(end_of_transaction, nullptr);
 	RegisterSubXactCallback(end_of_subtransaction, nullptr);
+	former_log_hook = emit_log_hook;
+	emit_log_hook = log_hook;
 }
 
 } // namespace cs

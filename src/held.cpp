@@ -128,6 +128,7 @@ void end_of_subtransaction(SubXactEvent event, [[maybe_unused]] SubTransactionId
 
 void watch_transactions()
 {
+	UnregisterXactCallback(end_of_transaction, nullptr); /* of an attempt that failed */
 	RegisterXactCallback(end_of_transaction, nullptr);
 	RegisterSubXactCallback(end_of_subtransaction, nullptr);
 }

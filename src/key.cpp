@@ -65,6 +65,13 @@ size_t WriteEscape(unsigned char c, char *out)
 	}
 }
 
+/* U+0080 to U+009F in UTF-8. */
+bool IsControlPair(const char *bytes, size_t size)
+{
+	return size > 1 && bytes[0] == '\xc2' && static_cast<unsigned char>(bytes[1]) >= 0x80 &&
+		   static_cast<unsigned char>(bytes[1]) < 0xa0;
+}
+
 } // namespace
 
 size_t EscapeKey(const char *bytes, size_t size, Encoding encoding, char *out)
@@ -81,8 +88,7 @@ size_t EscapeKey(const char *bytes, size_t size, Encoding encoding, char *out)
 
 		if (c < 0x20 || c == 0x7f || (c >= 0x80 && c < first_kept))
 			length += WriteEscape(c, out + length);
-		else if (encoding == Encoding::kUtf8 && c == 0xc2 && i + 1 < size &&
-				 static_cast<unsigned char>(bytes[i + 1]) < 0xa0)
+		else if (encoding == Encoding::kUtf8 && IsControlPair(bytes + i, size - i))
 			length += WriteEscape(static_cast<unsigned char>(bytes[++i]), out + length);
 		else
 			out[length++] = bytes[i];

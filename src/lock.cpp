@@ -228,10 +228,12 @@ bool take_locks(LockRequest *requests, int count, const LockOptions &options, Ti
 	return taken;
 }
 
-int take_available_locks(LockRequest *requests, int count, int most, const LockOptions &options)
+Datum take_available_locks(LockRequest *requests, int count, int most, const LockOptions &options,
+						   Datum (*make_answer)(const LockRequest *taken, int count))
 {
 	const Scope scope = options.scope;
 	volatile int taken = 0;
+	Datum answer;
 
 	prepare_to_observe();
 	check_lock_order(requests, count, false);
@@ -248,6 +250,7 @@ int take_available_locks(LockRequest *requests, int count, int most, const LockO
 		}
 		if (!options.alone)
 			check_snapshots(requests, taken);
+		answer = make_answer(requests, taken);
 	}
 	PG_CATCH();
 	{
@@ -256,7 +259,7 @@ int take_available_locks(LockRequest *requests, int count, int most, const LockO
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
-	return taken;
+	return answer;
 }
 
 } // namespace cs

@@ -36,9 +36,11 @@ void prepare_to_lock(const LockRequest *requests, int count);
 
 /*
  * Takes, in the order given and without waiting, up to `most` of the locks and
- * moves those it got to the front. Returns their number. Raises what
- * take_locks raises for want of room, and for a snapshot.
+ * moves those it got to the front. Returns the answer made from them and their number.
+ * Raises what take_locks raises for want of room, and for a snapshot, and what
+ * make_answer raises. After an error none of them is newly held, as with take_locks.
  */
-int take_available_locks(LockRequest *requests, int count, int most, const LockOptions &options);
+Datum take_available_locks(LockRequest *requests, int count, int most, const LockOptions &options,
+						   Datum (*make_answer)(const LockRequest *taken, int count));
 
 } // namespace cs

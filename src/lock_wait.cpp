@@ -3,12 +3,13 @@
  * transaction has to stay usable after a timeout, runs in a subtransaction of
  * its own.
  *
- * LockTimeout and CurrentResourceOwner are the globals that change here.
- * LockTimeout is put back on every path. The owner is put back where the call
- * goes on; an error leaves that to the abort and to whoever caught it, as the
- * server does itself.
+ * LockTimeout, CurrentResourceOwner and, before PG 16, update_process_title
+ * are the globals that change here. The owner is put back where the call goes on;
+ * an error leaves that to the abort and to whoever caught it, as the server
+ * does itself. The others are put back on every path.
  */
 #include "lock_wait.hpp"
+#include "caught_error.hpp"
 #include "deadlock_history.hpp"
 
 namespace cs {
@@ -43,10 +44,8 @@ ErrorData *clean_up_after_wait(const WantedLock &wanted, bool subtransaction, Me
 	if (wanted.session && HeldByThisSession(wanted.tag, wanted.mode))
 		LockRelease(&wanted.tag, wanted.mode, true);
 
-	MemoryContextSwitchTo(context);
-	ErrorData *error = CopyErrorData();
+	ErrorData *error = take_caught_error(context, subtransaction);
 
-	FlushErrorState();
 	if (error->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED)
 		RecordDeadlock(error, wanted.key);
 	if (subtransaction)
@@ -108,16 +107,21 @@ ErrorData *wait_in_queue(const WantedLock &wanted, int limit_ms, bool keep_trans
 		BeginInternalSubTransaction(nullptr);
 		MemoryContextSwitchTo(context);
 	}
+
+	const bool title = ShowWaitsInTitle(false);
+
 	PG_TRY();
 	{
 		SwitchToTransactionOwner();
 		LockTimeout = limit_ms < 0 ? lock_timeout : limit_ms;
 		stand_in_queue(wanted, keep_transaction);
 		LockTimeout = lock_timeout;
+		ShowWaitsInTitle(title);
 	}
 	PG_CATCH();
 	{
 		LockTimeout = lock_timeout;
+		ShowWaitsInTitle(title);
 		error = clean_up_after_wait(wanted, keep_transaction, context);
 	}
 	PG_END_TRY();

@@ -73,6 +73,7 @@ extern "C" {
 #include "utils/memutils.h"
 #include "utils/numeric.h"
 #include "utils/portal.h"
+#include "utils/ps_status.h"
 #include "utils/rel.h"
 #include "utils/resowner.h"
 #include "utils/rls.h"
@@ -118,6 +119,24 @@ inline LockAcquireResult lock_acquire(const LOCKTAG &tag, LOCKMODE mode, bool se
 	return LockAcquireExtended(&tag, mode, session, dont_wait, true, record, false);
 #else
 	return LockAcquireExtended(&tag, mode, session, dont_wait, true, record);
+#endif
+}
+
+/*
+ * PG 16 shows a wait in the title of the process without allocating memory.
+ * Before, a server that is out of memory there leaves a request behind that is in no
+ * queue, and after the next wait for the lock nobody can ever take it again. So the
+ * title stays as it is while we wait; what pg_stat_activity shows is not about it.
+ */
+inline bool ShowWaitsInTitle([[maybe_unused]] bool show)
+{
+#if PG_VERSION_NUM < 160000
+	const bool former = update_process_title;
+
+	update_process_title = show;
+	return former;
+#else
+	return true;
 #endif
 }
 

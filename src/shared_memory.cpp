@@ -2,6 +2,7 @@
  * shared_memory.cpp - makes, finds and lays out the shared memory.
  */
 #include "shared_memory.hpp"
+#include "caught_error.hpp"
 #include "settings.hpp"
 
 namespace cs {
@@ -188,10 +189,8 @@ void search_or_warn()
 	}
 	PG_CATCH();
 	{
-		MemoryContextSwitchTo(context);
-		ErrorData *error = CopyErrorData();
+		ErrorData *error = take_caught_error(context, true);
 
-		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
 		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
 			ReThrowError(error);

@@ -51,6 +51,20 @@ bool lock_path(FunctionCallInfo fcinfo, OnTimeout on_timeout)
 	return take_by_arguments(fcinfo, path.all, path.count, on_timeout);
 }
 
+/* The keys of locks, as an array. */
+Datum keys_of(const LockRequest *requests, int count)
+{
+	auto *keys = static_cast<Datum *>(palloc(Max(1, count) * sizeof(Datum)));
+
+	for (int i = 0; i < count; i++)
+	{
+		const Key &key = requests[i].key;
+
+		keys[i] = PointerGetDatum(cstring_to_text_with_len(key.bytes, static_cast<int>(key.size)));
+	}
+	return PointerGetDatum(construct_array(keys, count, TEXTOID, -1, false, TYPALIGN_INT));
+}
+
 /* Releases all of the locks or, with a warning that names the key, none. */
 bool unlock(const Requests &requests)
 {
@@ -139,17 +153,8 @@ Datum cs_try_lock_any(PG_FUNCTION_ARGS)
 
 	const LockOptions options = {scope, OnTimeout::kReturnFalse,
 								 check_alone(fcinfo, keys.all, count, scope)};
-	const int taken = take_available_locks(keys.all, count, most, options);
-	auto *taken_keys = static_cast<Datum *>(palloc(Max(1, taken) * sizeof(Datum)));
 
-	for (int i = 0; i < taken; i++)
-	{
-		const Key &key = keys.all[i].key;
-
-		taken_keys[i] =
-			PointerGetDatum(cstring_to_text_with_len(key.bytes, static_cast<int>(key.size)));
-	}
-	PG_RETURN_ARRAYTYPE_P(construct_array(taken_keys, taken, TEXTOID, -1, false, TYPALIGN_INT));
+	PG_RETURN_DATUM(take_available_locks(keys.all, count, most, options, keys_of));
 }
 
 /* cs_lock_path(path, timeout_ms, mode, scope) - the path and its ancestors, else 55P03. */

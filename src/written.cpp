@@ -96,10 +96,11 @@ bool has_written()
 
 void watch_writes()
 {
-	former_hook = ExecutorStart_hook;
-	ExecutorStart_hook = start_statement;
+	UnregisterXactCallback(end_of_transaction, nullptr); /* of an attempt that failed */
 	RegisterXactCallback(end_of_transaction, nullptr);
 	RegisterSubXactCallback(end_of_subtransaction, nullptr);
+	former_hook = ExecutorStart_hook;
+	ExecutorStart_hook = start_statement;
 }
 
 } // namespace cs

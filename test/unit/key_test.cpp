@@ -219,6 +219,8 @@ void test_escape()
 	is(escaped("\xc3\xa9t\n", cs::Encoding::kForeign), "\\xc3\\xa9t\\n",
 	   "of a foreign encoding only ASCII stays");
 	is(escaped("a\xc2"), "a\xc2", "half a character at the end");
+	is(escaped("\xc2!\xc2\n\xc2\xc2\x85"), "\xc2!\xc2\\n\xc2\\x85",
+	   "half a character takes nothing along");
 	is(escaped(std::string(cs::kMaxKeyBytes, '\x01')).substr(4092), "\\x01",
 	   "the longest key, all of it escaped");
 	ok(escaped(std::string(cs::kMaxKeyBytes, '\x01')).size() == 4 * cs::kMaxKeyBytes,
