@@ -14,7 +14,7 @@ set -euo pipefail
 
 case ${1-} in
     '') suites=() ;;
-    --quick) suites=(regress) ;;
+    --quick) suites=(regress isolation) ;;
     *)
         echo "usage: bash scripts/trust/sanitizers.sh [--quick]" >&2
         exit 2
@@ -25,7 +25,7 @@ esac
 source "$(dirname "${BASH_SOURCE[0]}")/suites.sh"
 
 # What the compiler suspects in instrumented code is no error; scripts/test.sh is strict without it.
-FLAGS='-fsanitize=address,undefined,float-cast-overflow -fno-wrapv -O1 -fno-omit-frame-pointer -Wno-error'
+FLAGS='-fsanitize=address,undefined,float-cast-overflow -fno-sanitize-recover=all -fno-wrapv -O1 -fno-omit-frame-pointer -Wno-error'
 
 # A constructor of libgpg-error, which runs first, meets AddressSanitizer's in dlerror while
 # neither is ready, and the server hangs: so something else has to allocate before all others.
@@ -38,30 +38,17 @@ C
 
 runtime() { gcc -print-file-name="$1"; }
 
-# Each process with something to report writes a file of its own.
-count_reports() {
-    local reports=0
-    reports=$(cat "$REPORTS"/* 2>/dev/null |
-        grep -cE 'ERROR: AddressSanitizer|runtime error:|Sanitizer:DEADLYSIGNAL') || true
-    ((reports == 0)) || {
-        head -n 60 "$REPORTS"/*
-        fail "$reports reports of the sanitizers"
-    }
-    figure reports "$reports"
-}
-
 choose_postgres
 install_packages "${BUILD_PACKAGES[@]}" gcc
 make_private_copy
-REPORTS=$TMP_ROOT/reports
-"${AS_USER[@]}" mkdir "$REPORTS"
 build_first_malloc
-wrap_server env \
-    "LD_PRELOAD=$(runtime libasan.so) $(runtime libubsan.so) $TMP_ROOT/first_malloc.so" \
-    "ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:log_path=$REPORTS/asan" \
-    "UBSAN_OPTIONS=print_stacktrace=1:log_path=$REPORTS/ubsan"
+wrap_server "
+export LD_PRELOAD='$(runtime libasan.so) $(runtime libubsan.so) $TMP_ROOT/first_malloc.so'
+export ASAN_OPTIONS='detect_leaks=0:abort_on_error=1'
+export UBSAN_OPTIONS='print_stacktrace=1'
+exec -a \"\$0\" \"\$0.unwrapped\" \"\$@\""
 CS_BUILD_FLAGS=$FLAGS run_suites "${suites[@]}"
-count_reports
+count_in_logs 'ERROR: AddressSanitizer|runtime error:|Sanitizer:DEADLYSIGNAL'
 figure flags "$FLAGS"
 figure compiler "$(g++ --version | head -n 1)"
 end_part

@@ -4,8 +4,11 @@
 # scripts/test.sh, in a server that a tool watches or that was built in a special way.
 # Source it after `set -euo pipefail`; it sources common.sh.
 #
-#   wrap_server COMMAND...    sets PG_CONFIG to a server that runs under COMMAND...
+#   wrap_server CODE          sets PG_CONFIG to a server that CODE, in a script of its own,
+#                             starts in its way: as "$0.unwrapped" "$@"
 #   run_suites [SUITE...]     runs them; sets SUITES_DIR, the folder they leave to us
+#   count_in_logs PATTERN     the lines in the logs of the suites and their servers; shows and
+#                             counts them as figure "reports", and fails if there are any
 #   fail MESSAGE...           the part goes on, and ends with status 1
 #   end_part                  the last figures, and the status
 
@@ -37,12 +40,11 @@ wrap_server() {
     PG_BIN=$root$PG_BIN
     PG_CONFIG=$PG_BIN/pg_config
     "${AS_USER[@]}" mv "$PG_BIN/postgres" "$PG_BIN/postgres.unwrapped"
-    {
-        # shellcheck disable=SC2016 # expanded by the wrapper
-        printf '#!/bin/bash\ncase $1 in\n-D) exec%s "$0.unwrapped" "$@" ;;\n' "$(printf ' %q' "$@")"
-        # shellcheck disable=SC2016
-        printf '*) exec "$0.unwrapped" "$@" ;;\nesac\n'
-    } | "${AS_USER[@]}" tee "$PG_BIN/postgres" >/dev/null
+    "${AS_USER[@]}" tee "$PG_BIN/postgres" >/dev/null <<CODE
+#!/bin/bash
+[[ \$1 == -D ]] || exec -a "\$0" "\$0.unwrapped" "\$@"
+$1
+CODE
     "${AS_USER[@]}" chmod 755 "$PG_BIN/postgres"
 }
 
@@ -55,11 +57,20 @@ run_suites() {
     exec {output}>&-
     wait "$copy"
     ((status == 0)) || fail "scripts/test.sh ended with status $status"
-    # shellcheck disable=SC2034 # for the scripts
     SUITES_DIR=$(echo "$TMP_ROOT"/concurrency_safe.*)
-    figure suites "$(grep -cE '^[a-z-]+ +[0-9]+ passed, ' "$log")"
+    figure suites "$(grep -cE '^running [a-z-]+$' "$log")"
     figure tests "$(tail -n 1 "$log")"
     figure "seconds of the suites" $((SECONDS - start))
+}
+
+count_in_logs() {
+    local reports
+    reports=$(grep -rEh --include='*.log' -A 12 "$1" "$SUITES_DIR") || true
+    [[ -z $reports ]] || {
+        say "$reports" | head -n 200
+        fail "the logs have reports"
+    }
+    figure reports "$(grep -cE "$1" <<<"$reports" || true)"
 }
 
 end_part() {
