@@ -3,7 +3,7 @@
 # Builds the extension with AddressSanitizer and UndefinedBehaviorSanitizer, runs the suites of
 # scripts/test.sh with it in the stock server, and fails if anything is reported.
 #
-#   bash scripts/trust/sanitizers.sh [--quick]     --quick: regress and isolation alone
+#   bash scripts/trust/sanitizers.sh [--quick]     --quick: without unit, pgtap and tap
 #
 # The server itself is not instrumented: what it allocates is known to AddressSanitizer, what is
 # in its palloc chunks is not; that is for asserts.sh and valgrind.sh. PGXS compiles with -fwrapv,
@@ -14,7 +14,7 @@ set -euo pipefail
 
 case ${1-} in
     '') suites=() ;;
-    --quick) suites=(regress isolation) ;;
+    --quick) suites=(regress regress-preloaded isolation isolation-preloaded) ;;
     *)
         echo "usage: bash scripts/trust/sanitizers.sh [--quick]" >&2
         exit 2

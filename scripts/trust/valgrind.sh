@@ -10,18 +10,17 @@
 
 set -euo pipefail
 
-regress='function_shape key_arrays key_paths key_tag key_template key_text leases
-    lock_any lock_statement_names mode_names own_holds permits run run_retries savepoints
-    session_scope settings transaction_scope transfer transfer_refused guard_acquire guard_require'
-isolation='all_or_none cancel_holders deadlock_keys deadlock_row drop_while_held fair_queue
-    lease_queue permit_waits session_holds transfers_meet wait_and_wake waiters_seen'
-tap='test/t/005_terminate.pl test/t/023_wait_graph.pl
-    test/t/025_deadlock_history.pl test/t/044_permits.pl'
+regress=(function_shape guard_acquire guard_require key_arrays key_paths key_tag key_template key_text
+    leases lock_any lock_statement_names mode_names own_holds permits run run_retries savepoints
+    session_scope settings transaction_scope transfer transfer_refused)
+isolation=(all_or_none cancel_holders deadlock_keys deadlock_row drop_while_held fair_queue
+    lease_queue permit_waits session_holds transfers_meet wait_and_wake waiters_seen)
+tap=(005_terminate 023_wait_graph 025_deadlock_history 044_permits)
 suites=(regress regress-preloaded isolation isolation-preloaded tap)
 case ${1-} in
     '') ;;
     --quick)
-        regress='key_template leases savepoints'
+        regress=(key_template leases savepoints)
         suites=(regress-preloaded)
         ;;
     *)
@@ -63,7 +62,8 @@ REPORTS=$TMP_ROOT/reports
 wrap_server "
 exec valgrind --log-file='$REPORTS/%p' --num-callers=40 --leak-check=no \
     \"\$0.unwrapped\" \"\$@\""
-export CS_REGRESS=$regress CS_ISOLATION=$isolation PROVE_TESTS=$tap
+tap=("${tap[@]/#/test/t/}")
+export CS_REGRESS="${regress[*]}" CS_ISOLATION="${isolation[*]}" PROVE_TESTS="${tap[*]/%/.pl}"
 PGCTLTIMEOUT=900 PG_TEST_TIMEOUT_DEFAULT=1800 CS_BUILD_FLAGS='-O1 -Wno-error' \
     run_suites "${suites[@]}"
 check_reports
