@@ -12,8 +12,8 @@
 # environment:
 #   CS_CACHE    a folder that keeps the server for the next run (none)
 #
-# It has the patches of the distribution, so it differs from the stock server in the assertions
-# alone, and in what needs libraries and is not used: ICU, LLVM, readline, zlib.
+# It has the patches of the distribution, so it differs from the stock server in the assertions, in
+# what needs libraries and is not used (ICU, LLVM, readline, zlib), and perhaps in the minor version.
 
 set -euo pipefail
 
@@ -32,7 +32,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/suites.sh"
 # Only the sources of the packages that the system already has, without changing its settings:
 # its list of places, turned into one of places of sources, in folders of ours.
 fetch_source() {
-    local folder=$TMP_ROOT/apt file options
+    local folder=$TMP_ROOT/apt file options version
     options=(-q -o "Dir::Etc::SourceList=$folder/none" -o "Dir::Etc::SourceParts=$folder/parts"
         -o "Dir::State::Lists=$folder/lists" -o "Dir::Cache=$folder/cache")
     "${AS_USER[@]}" mkdir -p "$folder/parts" "$folder/lists/partial" "$folder/cache"
@@ -43,11 +43,17 @@ fetch_source() {
     done
     # A broken third-party source need not stop us.
     run_child "${AS_USER[@]}" apt-get "${options[@]}" update || say "trying without some sources"
-    cd "$TMP_ROOT/build" &&
-        run_child "${AS_USER[@]}" apt-get "${options[@]}" source "postgresql-$PG_MAJOR=$VERSION"
+    cd "$TMP_ROOT/build" || return
+    # A mirror may lack the newest source of all, such as that of a security update.
+    for version in $("${AS_USER[@]}" apt-cache "${options[@]}" showsrc "postgresql-$PG_MAJOR" |
+        sed -n 's/^Version: //p' | sort -Vru); do
+        run_child "${AS_USER[@]}" apt-get "${options[@]}" source \
+            "postgresql-$PG_MAJOR=$version" && return
+    done
+    return 1
 }
 
-# build_server FOLDER: its clients use the system's libpq, which is of the same version.
+# build_server FOLDER: its clients use the system's libpq, which is of the same major version.
 build_server() {
     cd "$TMP_ROOT/build/postgresql-$PG_MAJOR"-*/ &&
         run_child "${AS_USER[@]}" ./configure "--prefix=$1" --enable-cassert --enable-debug \
