@@ -53,9 +53,17 @@ fetch_source() {
     return 1
 }
 
+# One assertion of the server is wrong: a PL/pgSQL block that handles an error in a deferred trigger,
+# so during COMMIT or PREPARE TRANSACTION, fails it without any extension. Our tests do that.
+correct_assertion() {
+    "${AS_USER[@]}" sed -i '/^RollbackAndReleaseCurrentSubTransaction(/,/^}/s/s->blockState == TBLOCK_STARTED);/s->blockState == TBLOCK_END || s->blockState == TBLOCK_PREPARE || &/' \
+        src/backend/access/transam/xact.c
+}
+
 # build_server FOLDER: its clients use the system's libpq, which is of the same major version.
 build_server() {
     cd "$TMP_ROOT/build/postgresql-$PG_MAJOR"-*/ &&
+        correct_assertion &&
         run_child "${AS_USER[@]}" ./configure "--prefix=$1" --enable-cassert --enable-debug \
             --enable-tap-tests --disable-rpath --without-icu --without-readline --without-zlib \
             CFLAGS=-O1 &&
