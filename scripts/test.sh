@@ -35,6 +35,11 @@ environment:
   CS_LEASE_CRASHES, CS_LEASE_PROMOTIONS, CS_LEASE_PAUSES
                  crashes, promotions and pauses in the tests of leases (4, 3, 50)
   PROVE_TESTS    the files to run in the tap suite (test/t/*.pl)
+  CS_REGRESS, CS_ISOLATION
+                 the names of the tests to run in those suites (all)
+  CS_BUILD_FLAGS flags for compiling and linking, instead of -flto, and instead of
+                 the sanitizers of the unit suite; for scripts/trust
+  CS_KEEP        if not empty: leave the temporary folder to the caller
 
 exit status: 0 if every test passed and every suite ran at least one, else 1;
 2 for a wrong argument.
@@ -111,7 +116,7 @@ run_unit() {
     run_suite_command bash -ec '
         sources=(key key_template key_statistics directory_set directory deadlock_text writer_set order_graph)
         compiler=(${CXX:-g++} -std=c++20 -g -O1 -Wall -Wextra -Wshadow -Wconversion -Werror
-            -fsanitize=address,undefined -fno-sanitize-recover=all -pthread)
+            ${CS_BUILD_FLAGS:--fsanitize=address,undefined -fno-sanitize-recover=all} -pthread)
         mkdir "$1/unit"
         cd "$1/unit"
         files=("${sources[@]/#/../src/}")
@@ -143,13 +148,18 @@ on_temp_instance() {
         "$TMP_ROOT/instance" "$TMP_ROOT/$1.conf"
 }
 
-run_regress() { installcheck ISOLATION= TAP_TESTS= "$(on_temp_instance extension)"; }
+# regress CONFIG, isolation CONFIG
+regress() {
+    installcheck ISOLATION= TAP_TESTS= ${CS_REGRESS:+"REGRESS=$CS_REGRESS"} "$(on_temp_instance "$1")"
+}
+isolation() {
+    installcheck REGRESS= TAP_TESTS= ${CS_ISOLATION:+"ISOLATION=$CS_ISOLATION"} "$(on_temp_instance "$1")"
+}
 
-run_regress_preloaded() { installcheck ISOLATION= TAP_TESTS= "$(on_temp_instance preloaded)"; }
-
-run_isolation() { installcheck REGRESS= TAP_TESTS= "$(on_temp_instance extension)"; }
-
-run_isolation_preloaded() { installcheck REGRESS= TAP_TESTS= "$(on_temp_instance preloaded)"; }
+run_regress() { regress extension; }
+run_regress_preloaded() { regress preloaded; }
+run_isolation() { isolation extension; }
+run_isolation_preloaded() { isolation preloaded; }
 
 run_tap() {
     TEMP_CONFIG=$TMP_ROOT/checked.conf \
@@ -221,6 +231,8 @@ run_suite() {
     say "running $suite"
     rm -rf "$SOURCE_DIR/regression.diffs" "$SOURCE_DIR/output_iso"
     "run_${suite//-/_}" || status=$?
+    # The next suite would write over it.
+    [[ ! -d $SOURCE_DIR/log ]] || mv "$SOURCE_DIR/log" "$TMP_ROOT/$suite.server"
     good=$(count_lines "$PASSED_LINE")
     bad=$(count_lines "$FAILED_LINE")
     skipped=$(count_lines "$SKIPPED_LINE")
@@ -248,9 +260,10 @@ if [[ " ${suites[*]} " == *' pgtap '* ]]; then
 fi
 install_packages "${packages[@]}"
 make_private_copy
+[[ -z ${CS_KEEP:-} ]] || keep_server
 "${AS_USER[@]}" mkdir "$TMP_ROOT/tmp"
 say "building with PostgreSQL $PG_MAJOR"
-build_extension CXX="${CXX:-g++} -Werror" with_llvm=no
+build_extension CXX="${CXX:-g++} -Werror" with_llvm=no ${CS_BUILD_FLAGS:+"LTO=$CS_BUILD_FLAGS"}
 extension_settings >"$TMP_ROOT/extension.conf"
 {
     extension_settings

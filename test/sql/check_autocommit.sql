@@ -53,6 +53,11 @@ SELECT lock_order(1);
 DECLARE held CURSOR WITH HOLD FOR SELECT cs_lock('cursor');
 CLOSE held;
 
+-- A cast that costs nothing, too.
+CREATE CAST (boolean AS "char") WITHOUT FUNCTION;
+SELECT cs_try_lock('cast')::"char" \g /dev/null
+DROP CAST (boolean AS "char");
+
 -- Nothing to lock, and nothing that was locked.
 SELECT cs_lock_all('{}');
 SELECT cs_try_lock_any('{}');

@@ -70,3 +70,10 @@ WHERE proname LIKE 'cs\_%' AND oid NOT IN (SELECT oid FROM own_routine);
 -- The extension itself.
 SELECT extname, extrelocatable, extnamespace::regnamespace FROM pg_extension WHERE extname = 'concurrency_safe';
 SELECT obj_description(oid, 'pg_extension') IS NOT NULL AS commented FROM pg_extension WHERE extname = 'concurrency_safe';
+
+-- A wrong declaration is an error, not a crash.
+CREATE FUNCTION wrong_set(OUT key text, OUT mode text) LANGUAGE c AS 'concurrency_safe', 'cs_locks';
+CREATE FUNCTION wrong_row() RETURNS SETOF text LANGUAGE c AS 'concurrency_safe', 'cs_locks';
+SELECT wrong_set();
+SELECT * FROM wrong_row();
+DROP FUNCTION wrong_set(), wrong_row();

@@ -256,6 +256,14 @@ SELECT n('job', cs_lease('job', 1)) AS job;
 SELECT cs_lease_cleanup('0') > 0 AS removed;
 SELECT count(*) AS locks FROM pg_locks WHERE locktype IN ('advisory', 'userlock');
 
+-- The row that remembers tokens was deleted: a cleanup writes a new one.
+SELECT cs_lease('kept', 3600000) AS token \gset
+SELECT cs_release_lease('kept', :token);
+DELETE FROM cs_lease_table WHERE key = '';
+SELECT cs_lease_cleanup('0') > 0 AS removed;
+SELECT token - :token AS same, owner FROM cs_lease_table WHERE key = '';
+SELECT cs_lease('kept', 1) > :token AS above;
+
 -- A table that this library does not know.
 BEGIN;
 ALTER TABLE cs_lease_table ADD COLUMN more integer;

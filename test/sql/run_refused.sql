@@ -123,6 +123,10 @@ BEGIN
 END $$;
 TABLE run_refused;
 
+-- Commands that are refused when they are analyzed, with and without a place in the text.
+CALL cs_run('run:1', 'SELECT nothing FROM run_refused');
+CALL cs_run('run:1', 'SELECT DISTINCT i FROM run_refused FOR UPDATE');
+
 -- Commands that end the transaction, or that need none.
 CALL cs_run('run:1', 'INSERT INTO run_refused VALUES (99); COMMIT');
 :state

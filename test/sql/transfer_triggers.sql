@@ -103,6 +103,25 @@ CALL cs_transfer('account', '1', '2', 10);
 SELECT id, balance FROM account ORDER BY id;
 DROP TRIGGER pass_on ON account;
 
+-- And before that does something after which the commands have to be planned anew.
+CREATE OR REPLACE FUNCTION pass_on() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    mine numeric;
+    theirs numeric;
+BEGIN
+    IF pg_trigger_depth() = 1 AND NEW.id = 2 THEN
+        CREATE SCHEMA new_names;
+        CALL cs_transfer('account', '3', '1', 1, from_balance => mine, to_balance => theirs);
+        DROP SCHEMA new_names;
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER pass_on AFTER UPDATE ON account FOR EACH ROW EXECUTE FUNCTION pass_on();
+CALL cs_transfer('account', '1', '2', 1);
+CALL cs_transfer('account', '2', '1', 1);
+SELECT id, balance FROM account ORDER BY id;
+DROP TRIGGER pass_on ON account;
+
 -- Constraints.
 ALTER TABLE account ADD CONSTRAINT ceiling CHECK (balance <= 130);
 SELECT pg_temp.outcome('CALL cs_transfer(''account'', ''1'', ''2'', 10)');

@@ -53,6 +53,19 @@ $one->query_safe(q{BEGIN; SELECT cs_lock('doc:1'); PREPARE TRANSACTION 'second'}
 $two->query_safe(q{ROLLBACK PREPARED 'second'});
 is($two->query(q{SELECT cs_try_lock('doc:1')}), 't', 'ROLLBACK PREPARED frees the key');
 
+# An error names five who hold the key, and counts the others.
+foreach (1 .. 5)
+{
+	$two->query_safe(qq{BEGIN; SELECT cs_lock('doc:3', mode => 'shared'); PREPARE TRANSACTION 'shared $_'});
+}
+$one->query(q{SELECT cs_lock('doc:3', 0)});
+unlike($one->{error}, qr/more\./, 'five holders are named');
+$two->query_safe(q{BEGIN; SELECT cs_lock('doc:3', mode => 'shared')});
+$one->query(q{SELECT cs_lock('doc:3', 0)});
+like($one->{error}, qr/(?:.* holds it in shared mode.*\n){5}So do 1 more\./, 'a sixth one is counted');
+$two->query_safe('COMMIT');
+$two->query_safe("ROLLBACK PREPARED 'shared $_'") foreach 1 .. 5;
+
 # A lock that both the session and the transaction hold cannot be divided.
 $one->query_safe(q{SELECT cs_lock('doc:1', scope => 'session')});
 $one->query(q{BEGIN; SELECT cs_lock('doc:1'); PREPARE TRANSACTION 'third'});

@@ -173,6 +173,27 @@ foreach (
 		}
 	}
 }
+
+# Those who wait for a key of somebody else are no part of it.
+$admin->query_safe(q{SELECT cs_lock('c', scope => 'session')});
+$bystander->start_waiting(q{SELECT cs_lock('c', -1)});
+is(deadlock($row, q{SELECT cs_lock('b')}, q{SELECT cs_lock('b', -1)}, caught($row)), '',
+	'a wait for a row, while somebody waits elsewhere');
+entries_are_more($sees_all ? 1 : 0, 'one entry');
+is($admin->query_safe('SELECT key FROM cs_deadlocks LIMIT 1'), $sees_all ? 'b' : 'a', 'of the key in the cycle');
+$admin->query_safe('SELECT cs_unlock_all()');
+$bystander->finish;
+
+# Without the server's count only the errors of waits for keys are seen where they are hidden.
+$victim->query_safe('SET track_counts = off');
+is(deadlock($row, $other_row, $other_row, caught($row)), '', 'no key');
+entries_are_more(0, 'no entry');
+is(deadlock($row, q{SELECT cs_lock('b')}, q{SELECT cs_lock('b', -1)}, caught($row)), '',
+	'a wait for a row, not counted');
+entries_are_more(0, 'not seen');
+is(deadlock(q{SELECT cs_lock('a')}, $other_row, $other_row, caught(q{SELECT cs_lock('a', -1)})), '',
+	'a wait for a key, not counted');
+entries_are_more(1, 'one entry');
 disconnect_all();
 
 # The ring keeps the last ones.

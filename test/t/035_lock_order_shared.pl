@@ -246,6 +246,17 @@ is($root->query($room), '0|0', 'a reset makes room');
 lock_keys($one, map { "$_:1" } 'a' .. 'h');
 is(told_full($small), 2, 'and when there is none again, that is told again');
 
+# There is room for as many classes as orders, which here run out first.
+$root->query_safe($reset);
+lock_keys($one, "p$_:1", "q$_:1") foreach 1 .. 7;
+lock_keys($one, 'p1:1', 'r:1');
+is($root->query($room), '8|0', '8 orders of 15 classes');
+lock_keys($one, 's:1', 't:1');
+is($root->query($room), '8|1', 'there is room for one more class, but not for two');
+lock_keys($one, 'u:1', 'v:1');
+is($root->query($room), '8|2', 'and then for none');
+is(told_full($small), 3, 'the log tells that, too');
+
 # Thousands of classes, of several sessions, that make no order: they take no room.
 $root->query_safe($reset);
 lock_keys($one, 'a:1', 'b:1');
@@ -258,7 +269,7 @@ $_->start(q{DO $$ BEGIN
 	END LOOP; END $$}) foreach @crowd;
 crowd_ends('12000 classes');
 is($root->query('SELECT lock_orders, lock_orders_lost, acquired >= 12000 FROM cs_stat'), '1|0|t', 'all were locked, and none needs room');
-is(told_full($small), 2, 'there is nothing to tell');
+is(told_full($small), 3, 'there is nothing to tell');
 lock_keys($one, 'b:1', 'a:1');
 is_deeply([ cycles_in(slurp_file($small->logfile)) ], ['"b" -> "a" -> "b"'], 'the classes that are known are still checked');
 $_->query_safe(q{BEGIN; SELECT count(cs_lock('job ' || i || ' of ' || pg_backend_pid())) FROM generate_series(1, 300) i}) foreach @crowd;

@@ -101,6 +101,12 @@ $bystander->query_safe('BEGIN; INSERT INTO done VALUES (0)');
 $session{one}->query_safe(sprintf $bulk, 'second');
 $session{reader}->query_safe($snapshot);
 is(refused($_, 2000), 0, "none of $_ refused to a new snapshot") foreach qw(first second other);
+# He writes under as many keys and ends only after that snapshot: it shows nothing of him,
+# whether he has a place or is one of many.
+$bystander->query_safe(
+	q{SET concurrency_safe.max_keys_per_session = -1;
+	SELECT cs_lock_all(array_agg('late:' || i)) FROM generate_series(1, 30000) i; COMMIT});
+is(refused('late', 2000), 2000, 'all that ended after it are refused');
 $_->query_safe('ROLLBACK') foreach values %session, $old, $bystander;
 $_->quit foreach $old, $bystander;
 locks_are($node, '0,0', 'nothing is left');

@@ -56,6 +56,7 @@ sub take { return "SELECT cs_lease('$_[0]', $hour, timeout_ms => " . ($_[1] // -
 # First come, first served: each release lets one in, the one that came first.
 my $token = $holder->query_safe(take('queue'));
 $_->start_waiting(take('queue')) foreach $first, $second, $third;
+is($holder->query(take('queue', 10)), '', 'whoever comes after them does not wait longer than he wants to');
 my $owner = $holder;
 foreach my $next ($first, $second, $third)
 {
