@@ -34,8 +34,6 @@ done
 # shellcheck source=scripts/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 
-WORKPLACES=2
-
 # A copy of what is built, with an installation and servers' settings of its own.
 make_workplace() {
     local folder=$TMP_ROOT/$1 INSTALL_DIR=$TMP_ROOT/$1/install
@@ -62,7 +60,7 @@ make_private_copy
 say "building with PostgreSQL $PG_MAJOR"
 build_extension with_llvm=no LTO=
 arguments=()
-for ((i = 1; i <= WORKPLACES; i++)); do
+for ((i = 1; i <= $(nproc); i++)); do
     make_workplace "w$i"
     arguments+=(--workplace "$TMP_ROOT/w$i")
 done

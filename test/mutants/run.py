@@ -14,13 +14,16 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
-from typing import Optional
+from typing import Callable, Optional, Sequence, TypeVar
 
 from mutant_list import SUITES, ListError, Mutant, Test, read_lists
 from workplace import Result, Workplace
 
 QUICK = 6  # so many with --quick
 LEAST_SHARE = 95.0  # percent
+KINDS = ("killed", "explained", "SURVIVED", "ERROR")
+
+Item = TypeVar("Item")
 
 
 @dataclass
@@ -28,8 +31,9 @@ class Verdict:
     """What became of a mutant."""
 
     mutant: Mutant
-    kind: str  # killed, explained, SURVIVED or ERROR
+    kind: str  # one of KINDS
     how: str
+    by: Optional[Test] = None  # what killed it
     seconds: float = 0.0
     hung: bool = False
     why: str = ""
@@ -59,9 +63,9 @@ class Runner:
         if not self.unsound:
             self.share(self.mutants, self.judge)
 
-    def share(self, work: list, do_one) -> None:  # type: ignore[no-untyped-def,type-arg]
+    def share(self, work: Sequence[Item], do_one: Callable[[Workplace, Item], None]) -> None:
         """Calls do_one(workplace, item) for each of them."""
-        items: queue.SimpleQueue = queue.SimpleQueue()  # type: ignore[type-arg]
+        items: queue.SimpleQueue[Item] = queue.SimpleQueue()
         for item in work:
             items.put(item)
 
@@ -79,10 +83,10 @@ class Runner:
         for thread in threads:
             thread.join()
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """Nothing that runs in the workplaces outlives this process."""
         for place in self.places:
-            place.stop()
+            place.close()
 
     def check_test(self, place: Workplace, test: Test) -> None:
         """A test that fails anyhow proves nothing about a bug."""
@@ -105,8 +109,8 @@ class Runner:
                 verdict = Verdict(mutant, "ERROR", "does not compile", why=place.log.read_text())
         finally:
             file.write_text(original, encoding="utf-8")
-        if verdict.kind == "killed" and not verdict.how.startswith(f"by {mutant.test}"):
-            self.confirm(place, verdict)
+        if verdict.by is not None and verdict.by != mutant.test:
+            self.confirm(place, verdict, verdict.by)
         verdict.seconds = time.monotonic() - started
         self.verdicts.append(verdict)
         shown = self.options.why or verdict.kind == "ERROR"
@@ -131,10 +135,9 @@ class Runner:
             return Verdict(mutant, "explained", mutant.survives)
         return Verdict(mutant, "SURVIVED", mutant.bug)
 
-    def confirm(self, place: Workplace, verdict: Verdict) -> None:
+    def confirm(self, place: Workplace, verdict: Verdict, test: Test) -> None:
         """The test that found it was not the expected one: does it pass without the bug?"""
-        suite, _, name = verdict.how.removeprefix("by ").partition(" ")
-        if place.build() and not place.run(Test(suite, name.split(",")[0])).passed:
+        if not place.build() or not place.run(test).passed:
             verdict.kind, verdict.how = "ERROR", f"{verdict.how}, which fails without it, too"
 
     def say(self, text: str) -> None:
@@ -148,7 +151,7 @@ def killed(place: Workplace, mutant: Mutant, test: Test, result: Result) -> Verd
     found = Test(test.suite, test.name or result.failed)
     hung = ", which did not end" if result.hung else ""
     why = place.why(result)
-    return Verdict(mutant, "killed", f"by {found}{hung}", hung=result.hung, why=why)
+    return Verdict(mutant, "killed", f"by {found}{hung}", found, hung=result.hung, why=why)
 
 
 def choose(options: argparse.Namespace, mutants: list[Mutant]) -> list[Mutant]:
@@ -185,9 +188,12 @@ def report(verdicts: list[Verdict], listed: int, options: argparse.Namespace) ->
     print(f"\n{len(verdicts)} mutants: " + ", ".join(f"{count[kind]} {kind}" for kind in KINDS))
     print(f"figure: mutants listed = {listed}")
     print(f"figure: mutants tried = {len(verdicts)}")
+    print(f"figure: mutants source files with one = {len({v.mutant.file for v in verdicts})}")
     if options.quick:
         print(f"figure: mutants seed = {options.seed}")
     print(f"figure: mutants killed = {count['killed']}")
+    expected = sum(v.by == v.mutant.test for v in verdicts)
+    print(f"figure: mutants killed by the expected test = {expected}")
     print(f"figure: mutants killed by a test that did not end = {len(hung)}")
     print(f"figure: mutants share killed = {share:.1f} %")
     for verdict in by_kind["explained"] + by_kind["SURVIVED"]:
@@ -198,9 +204,6 @@ def report(verdicts: list[Verdict], listed: int, options: argparse.Namespace) ->
         print(f"the list says that these survive: {', '.join(stale)}")
     fine = not (count["SURVIVED"] or count["ERROR"] or stale)
     return fine and (share >= LEAST_SHARE or bool(options.name))
-
-
-KINDS = ("killed", "explained", "SURVIVED", "ERROR")
 
 
 def read_options() -> argparse.Namespace:
@@ -233,7 +236,7 @@ def main() -> int:
         return 1
     finally:
         if runner is not None:
-            runner.stop()
+            runner.close()
     if runner.unsound:
         print(f"tests that fail without any bug: {', '.join(runner.unsound)}")
         return 1

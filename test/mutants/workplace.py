@@ -55,24 +55,27 @@ class Workplace:
         self.log = folder / "log"
         self.process: Optional[subprocess.Popen[bytes]] = None
         self.patience = PATIENCE
+        self.closed = False
 
     # --- commands ---------------------------------------------------------------
 
     def command(self, arguments: Sequence[Argument], **more: str) -> Optional[int]:
         """Runs a command with its output in the log. Its status; none if it took too long."""
-        environment = {**os.environ, "LC_ALL": "C.UTF-8", "TMPDIR": str(self.folder / "tmp"), **more}
+        own = {"LC_ALL": "C.UTF-8", "TMPDIR": str(self.folder / "tmp")}
+        if self.closed:
+            raise SystemExit
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
+            process = self.process = subprocess.Popen(
                 [str(argument) for argument in arguments],
                 cwd=self.source,
-                env=environment,
+                env={**os.environ, **own, **more},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
         try:
-            return self.process.wait(self.patience)
+            return process.wait(self.patience)
         except subprocess.TimeoutExpired:
             return None
         finally:
@@ -80,13 +83,18 @@ class Workplace:
 
     def stop(self) -> None:
         """Ends what the last command left: its processes, and servers in this folder."""
-        if self.process is not None:
+        process, self.process = self.process, None
+        if process is not None:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
-            self.process = None
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
         for file in self.folder.rglob("postmaster.pid"):
             stop_server(file)
+
+    def close(self) -> None:
+        """No command runs or begins after this."""
+        self.closed = True
+        self.stop()
 
     def make(self, *arguments: str) -> bool:
         """make in the source folder, without the optimization across files."""
@@ -129,9 +137,9 @@ class Workplace:
 
     def installcheck(self, *arguments: str, **more: str) -> Optional[int]:
         """One of the suites of make installcheck."""
-        for leftover in ("regression.diffs", "output_iso", "tmp_check"):
-            path = self.source / leftover
-            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+        (self.source / "regression.diffs").unlink(missing_ok=True)
+        for leftover in ("output_iso", "tmp_check"):
+            shutil.rmtree(self.source / leftover, ignore_errors=True)
         command = ["make", "installcheck", f"PG_CONFIG={PG_CONFIG}", "with_llvm=no", "LTO="]
         return self.command([*command, "ENCODING=UTF8", "NO_LOCALE=1", *arguments], **more)
 
