@@ -179,6 +179,8 @@ plays('error', 'COPY with a trigger that catches an error',
 plays('error', 'a deferred trigger that catches an error',
 	$lock, "one: $hold; UPDATE deferred SET v = v + 1; $free");
 plays('error', 'a new table', $lock, "one: BEGIN; $lock; CREATE TABLE new (); COMMIT");
+plays('error', 'a new table after a write in vain',
+	$lock, "one: BEGIN; $lock; SELECT write_in_vain('t'); CREATE TABLE newer (); COMMIT");
 
 # Intent locks: what is written below counts for those who read below.
 my %path = (
