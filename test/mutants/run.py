@@ -48,7 +48,7 @@ class Runner:
     def __init__(self, options: argparse.Namespace, mutants: list[Mutant]) -> None:
         self.options = options
         self.places = [Workplace(folder) for folder in options.workplace]
-        # A change of a header builds everything anew: one after the other, and last.
+        # After a change of a header much is built anew: one after the other, and last.
         self.mutants = sorted(mutants, key=lambda mutant: mutant.file.endswith(".hpp"))
         self.verdicts: list[Verdict] = []
         self.unsound: list[str] = []  # tests that fail without any bug
@@ -99,16 +99,15 @@ class Runner:
     def judge(self, place: Workplace, mutant: Mutant) -> None:
         """Plants the bug, looks who finds it, and takes it out again."""
         started = time.monotonic()
-        file = place.source / mutant.file
-        original = file.read_text(encoding="utf-8")
-        file.write_text(mutant.apply(original), encoding="utf-8")
+        original = (place.source / mutant.file).read_text(encoding="utf-8")
+        place.write(mutant.file, mutant.apply(original))
         try:
             if place.build():
                 verdict = self.hunt(place, mutant)
             else:
                 verdict = Verdict(mutant, "ERROR", "does not compile", why=place.log.read_text())
         finally:
-            file.write_text(original, encoding="utf-8")
+            place.write(mutant.file, original)
         if verdict.by is not None and verdict.by != mutant.test:
             self.confirm(place, verdict, verdict.by)
         verdict.seconds = time.monotonic() - started

@@ -25,6 +25,7 @@ PG_BIN = pathlib.Path(os.environ.get("MUTANTS_PG_BIN", "."))
 # Seconds until a command counts as one that hangs.
 PATIENCE = 300
 
+INCLUDE = re.compile(r'^#include "([^"]+)"', re.MULTILINE)
 FAILED_TEST = re.compile(r"^test (\S+) +\.\.\. FAILED|^not ok \d+ +[-+] (\S+)", re.MULTILINE)
 FAILED_CHECK = re.compile(r"^not ok .*|^# +Failed test .*", re.MULTILINE)
 
@@ -96,10 +97,30 @@ class Workplace:
         self.closed = True
         self.stop()
 
+    def write(self, name: str, text: str) -> None:
+        """Changes a source. What is built of it is built anew the next time, and nothing else."""
+        file = self.source / name
+        file.write_text(text, encoding="utf-8")
+        for source in self.including({file.name}) if file.suffix == ".hpp" else ():
+            source.with_suffix(".o").unlink(missing_ok=True)
+            (self.folder / "unit" / f"{source.stem}.o").unlink(missing_ok=True)
+
+    def including(self, headers: set[str]) -> list[pathlib.Path]:
+        """The sources that include one of the headers, also by another one."""
+        files = [*(self.source / "src").glob("*.[ch]pp"), *(self.source / "test/unit").glob("*.[ch]pp")]
+        found = [file for file in files if headers & set(INCLUDE.findall(file.read_text()))]
+        more = headers | {file.name for file in found if file.suffix == ".hpp"}
+        if more != headers:
+            return self.including(more)
+        return [file for file in found if file.suffix == ".cpp"]
+
     def make(self, *arguments: str) -> bool:
         """make in the source folder, without the optimization across files."""
-        command = ["make", "-s", f"PG_CONFIG={PG_CONFIG}", "with_llvm=no", "LTO=", *arguments]
-        return self.command(command) == 0
+        command = ["make", "-s", f"PG_CONFIG={PG_CONFIG}", "with_llvm=no", "LTO="]
+        # The Makefile builds everything anew when a header changes.
+        for header in sorted((self.source / "src").glob("*.hpp")):
+            command.append(f"--old-file=src/{header.name}")
+        return self.command([*command, *arguments]) == 0
 
     def build(self) -> bool:
         """Builds what has changed and installs it; the log tells why not."""
@@ -205,11 +226,9 @@ class Workplace:
         return self.command([program], ASAN_OPTIONS="detect_leaks=0")
 
     def object_of(self, file: pathlib.Path) -> Optional[pathlib.Path]:
-        """The object file of a source, compiled if that or a header changed; none if it fails."""
+        """The object file of a source, compiled if that changed; none if it fails."""
         target = self.folder / "unit" / f"{file.stem}.o"
-        headers = [*(self.source / "src").glob("*.hpp"), *(self.source / "test/unit").glob("*.hpp")]
-        changed = max(path.stat().st_mtime_ns for path in (file, *headers))
-        if target.exists() and target.stat().st_mtime_ns > changed:
+        if target.exists() and target.stat().st_mtime_ns > file.stat().st_mtime_ns:
             return target
         compile_it = ["g++", *UNIT_FLAGS, "-Isrc", "-c", "-o", target, file]
         return target if self.command(compile_it) == 0 else None
