@@ -256,6 +256,13 @@ SELECT n('job', cs_lease('job', 1)) AS job;
 SELECT cs_lease_cleanup('0') > 0 AS removed;
 SELECT count(*) AS locks FROM pg_locks WHERE locktype IN ('advisory', 'userlock');
 
+-- A permit of the key has nothing to do with its lease.
+BEGIN;
+SELECT cs_lease('both', 3600000) > 0 AS granted;
+SELECT cs_try_permit('both', 1);
+SELECT mode, granted FROM cs_holders('both');
+ROLLBACK;
+
 -- A table that this library does not know.
 BEGIN;
 ALTER TABLE cs_lease_table ADD COLUMN more integer;
