@@ -164,6 +164,10 @@ CALL in_procedure();
 DO $$ BEGIN PERFORM cs_lock('do'); PERFORM over_cursors(); EXECUTE 'EXECUTE lock'; END $$;
 PREPARE lock_nested AS SELECT nested('k'), over_cursors();
 EXECUTE lock_nested;
+-- One of a function comes and goes within the client's own.
+CREATE FUNCTION executes() RETURNS text LANGUAGE plpgsql AS $$ BEGIN EXECUTE 'EXECUTE lock'; RETURN 'executes'; END $$;
+PREPARE lock_of_function AS SELECT cs_lock(executes());
+EXECUTE lock_of_function;
 CREATE FUNCTION lock_row() RETURNS trigger LANGUAGE plpgsql
 AS $$ BEGIN PERFORM cs_lock(new.key); EXECUTE 'SELECT cs_lock($1)' USING new.key; RETURN new; END $$;
 CREATE TRIGGER lock_row BEFORE INSERT OR UPDATE ON job FOR EACH ROW EXECUTE FUNCTION lock_row();

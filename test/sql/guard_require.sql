@@ -147,3 +147,9 @@ DELETE FROM parent;
 RESET ROLE;
 DROP TABLE child, parent;
 DROP ROLE guard_nobody;
+
+-- 'require' may be said, and does not lock where it could.
+CREATE TABLE said (id integer);
+CREATE TRIGGER guard BEFORE INSERT ON said FOR EACH ROW EXECUTE FUNCTION cs_guard('said:{id}', 'require');
+INSERT INTO said VALUES (1);
+DROP TABLE said;

@@ -44,6 +44,18 @@ FROM long_key ORDER BY 1;
 ROLLBACK;
 DROP TABLE long_key;
 
+-- A key is the same however it is stored: compressed, or out of line. Only long rows are.
+CREATE TEMP TABLE stored_key (key text, rest text);
+ALTER TABLE stored_key ALTER rest SET STORAGE PLAIN;
+INSERT INTO stored_key VALUES (repeat('k', 1000), repeat('r', 2000));
+ALTER TABLE stored_key ALTER key SET STORAGE EXTERNAL;
+INSERT INTO stored_key VALUES (repeat('x', 1000), repeat('r', 2000));
+SELECT left(key, 1) AS key, pg_column_size(key) < 100 AS compressed,
+       cs_key_tag(key) = cs_key_tag(repeat(left(key, 1), 1000)) AS same
+FROM stored_key ORDER BY 1;
+SELECT pg_relation_size(reltoastrelid) > 0 AS out_of_line FROM pg_class WHERE oid = 'stored_key'::regclass;
+DROP TABLE stored_key;
+
 -- No folding of case, no trimming, no normalization: 13 different keys.
 BEGIN;
 -- The two accented letters look alike: one character here, a letter and a combining accent there.

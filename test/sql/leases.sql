@@ -263,6 +263,12 @@ DELETE FROM cs_lease_table WHERE key = '';
 SELECT cs_lease_cleanup('0') > 0 AS removed;
 SELECT token - :token AS same, owner FROM cs_lease_table WHERE key = '';
 SELECT cs_lease('kept', 1) > :token AS above;
+-- A permit of the key has nothing to do with its lease.
+BEGIN;
+SELECT cs_lease('both', 3600000) > 0 AS granted;
+SELECT cs_try_permit('both', 1);
+SELECT mode, granted FROM cs_holders('both');
+ROLLBACK;
 
 -- A table that this library does not know.
 BEGIN;

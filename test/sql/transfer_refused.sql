@@ -25,6 +25,7 @@ FROM unnest(ARRAY['0.001', '1.005', '0.009', '99.999', '1e-30']) AS amount;
 -- More than there is.
 SELECT amount, pg_temp.outcome(format('CALL cs_transfer(''account'', ''1'', ''2'', %L)', amount))
 FROM unnest(ARRAY['100.01', '101', '9999999999']) AS amount;
+SELECT pg_temp.outcome($$ CALL cs_transfer('account', '2', '1', 60) $$) AS to_one_who_has_more;
 
 -- Accounts: two different ones that exist, however they are spelt.
 SELECT from_id, to_id, pg_temp.outcome(format('CALL cs_transfer(''account'', %L, %L, 1)', from_id, to_id))

@@ -60,6 +60,11 @@ my $tags = q{SELECT string_agg(k || cs_key_tag(k)::text, ' ' ORDER BY i)
 my $primary_tags = $primary->safe_psql('postgres', $tags);
 is($session->query($tags), $primary_tags, 'keys have the same tags on the standby');
 
+# Elsewhere they are hashed with another seed.
+my $elsewhere = new_node('elsewhere');
+isnt($elsewhere->safe_psql('postgres', $tags), $primary_tags, 'and others in another cluster');
+$elsewhere->stop;
+
 $session->quit;
 $standby->promote;
 ok($standby->poll_query_until('postgres', 'SELECT NOT pg_is_in_recovery()'), 'promoted');

@@ -104,6 +104,21 @@ $waiter->finish;
 my $end = $waiter->query('SELECT extract(epoch FROM clock_timestamp()) * 1000');
 ok($end - $start >= 2000 && $end - $start < 3100, 'the limit is one of the whole call');
 
+# So it is for a transfer: what the wait for the key leaves is for the row.
+$node->safe_psql('postgres', q{CREATE TABLE account (id integer PRIMARY KEY, balance integer NOT NULL);
+	INSERT INTO account VALUES (1, 100), (2, 100)});
+$other->query_safe('ROLLBACK; BEGIN; SELECT FROM account WHERE id = 2 FOR UPDATE');
+$holder->query_safe(q{BEGIN; SELECT cs_lock('public.account:1')});
+$start = $waiter->query('SELECT extract(epoch FROM clock_timestamp()) * 1000');
+$waiter->start_waiting(q{CALL cs_transfer('account', '1', '2', 1, 2000)});
+$node->poll_query_until('postgres',
+	q{SELECT clock_timestamp() - waitstart > '1.2 s' FROM pg_locks WHERE NOT granted});
+$holder->query_safe('COMMIT');
+$waiter->finish;
+is($waiter->sqlstate, '55P03', 'a transfer waits for a key and a row');
+$end = $waiter->query('SELECT extract(epoch FROM clock_timestamp()) * 1000');
+ok($end - $start >= 2000 && $end - $start < 3100, 'no longer than its limit');
+
 $_->quit foreach $holder, $waiter, $other;
 $node->stop;
 done_testing();

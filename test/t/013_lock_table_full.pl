@@ -36,7 +36,10 @@ foreach my $call (
 
 	$greedy->query("BEGIN; SELECT $call");
 	is($greedy->sqlstate, '53200', "$name: 53200");
-	like($greedy->{error}, qr/HINT:.*max_locks_per_transaction/, 'with a hint');
+	like(
+		$greedy->{error},
+		qr/HINT:  If the server's lock table is full, .*max_locks_per_transaction/,
+		'with our hint');
 	like($greedy->{error}, qr/CONTEXT:  locking key "many:\d+" in/, 'and the key');
 	$greedy->query_safe('ROLLBACK');
 	is($greedy->query('SELECT pg_backend_pid()'), $greedy->{pid}, 'the backend lives');

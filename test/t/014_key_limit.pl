@@ -95,6 +95,17 @@ foreach my $case (
 }
 is($session->query('SELECT cs_unlock_all()'), '2', 'the count of the old one is right');
 
+# What a try gave back leaves room for as many others. The key that is locked comes last.
+my $last = $session->query(
+	q{SELECT k FROM unnest(ARRAY['a', 'b', 'c', 'd']) k ORDER BY cs_key_tag(k) DESC LIMIT 1});
+$holder->query_safe("BEGIN; SELECT cs_lock('$last')");
+$session->query_safe('SET concurrency_safe.max_keys_per_session = 4; BEGIN');
+is($session->query(q{SELECT cs_try_lock_all(ARRAY['a', 'b', 'c', 'd'])}),
+	'f', 'four keys, the last one locked');
+is($session->query(q{SELECT cs_try_lock_all(ARRAY['e', 'f', 'g', 'h'])}),
+	't', 'leave room for four others');
+$_->query_safe('COMMIT') foreach $session, $holder;
+
 $_->quit foreach $session, $holder;
 $node->stop;
 done_testing();

@@ -176,6 +176,22 @@ is($admin->query('SELECT key, query FROM cs_deadlocks LIMIT 1'),
 	'the same seen in UTF8');
 texts_are_valid('every text is valid in UTF8');
 
+# What a session in another database runs is not shown: a cycle over shared catalogs.
+my $far = KeyTest::Session->new($node, name => 'far', database => 'latin');
+$_->query_safe('BEGIN') foreach $victim, $other, $far;
+$far->query_safe('LOCK pg_db_role_setting IN EXCLUSIVE MODE');
+$other->query_safe(q{SELECT cs_lock('near')});
+$victim->query_safe('LOCK pg_shseclabel IN EXCLUSIVE MODE');
+$other->start_waiting('LOCK pg_db_role_setting IN EXCLUSIVE MODE');
+$far->start_waiting('LOCK pg_shseclabel IN EXCLUSIVE MODE -- far away');
+$victim->query(q{SELECT cs_lock('near', -1)});
+is($victim->sqlstate, '40P01', 'a deadlock over two databases');
+$_->query_safe('ROLLBACK') foreach $victim, $far, $other;
+my $of_far = $admin->query('SELECT detail FROM cs_deadlocks LIMIT 1');
+like($of_far, qr/Process $far->{pid} \(role "[^"]*", application "far"\): $/m, 'the session is shown');
+unlike($of_far, qr/far away/, 'but not its query');
+$far->quit;
+
 # The language of the victim.
 SKIP:
 {

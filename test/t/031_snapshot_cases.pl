@@ -133,6 +133,18 @@ plays('error', 'the next holder is seen, the one before committed later',
 plays('error', 'cs_unlock_path before the commit', q{SELECT cs_lock('a', mode => 'S')},
 	"one: BEGIN; SELECT cs_lock_path('a:b', scope => 'session'); $write; SELECT cs_unlock_path('a:b'); COMMIT");
 
+# A commit that fails at the last moment does not stand for the writer before it.
+$session{reader}->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT FROM t');
+$session{one}->query_safe("BEGIN; $lock; $write; COMMIT");
+$session{$_}->query_safe('BEGIN ISOLATION LEVEL SERIALIZABLE') foreach qw(one two);
+$session{one}->query_safe("$lock; SELECT FROM u; $write");
+$session{two}->query_safe('SELECT FROM t; UPDATE u SET v = v + 1; COMMIT');
+$session{one}->query('COMMIT');
+is($session{one}->sqlstate, '40001', 'a commit that fails');
+$session{reader}->query($lock);
+is(verdict($session{reader}{error}), 'error', 'and the commit before it');
+$session{reader}->query_safe('ROLLBACK');
+
 # Released behind our back.
 foreach ('DISCARD ALL', 'SELECT pg_advisory_unlock_all()')
 {
@@ -167,6 +179,8 @@ plays('error', 'COPY with a trigger that catches an error',
 plays('error', 'a deferred trigger that catches an error',
 	$lock, "one: $hold; UPDATE deferred SET v = v + 1; $free");
 plays('error', 'a new table', $lock, "one: BEGIN; $lock; CREATE TABLE new (); COMMIT");
+plays('error', 'a new table after a write in vain',
+	$lock, "one: BEGIN; $lock; SELECT write_in_vain('t'); CREATE TABLE newer (); COMMIT");
 
 # Intent locks: what is written below counts for those who read below.
 my %path = (

@@ -64,6 +64,8 @@ is(refused('other', 2000), 0, 'leave room for others');
 
 # Several at a time, with an old snapshot that goes on after them.
 $session{$_}->query_safe($snapshot) foreach qw(two reader);
+my $early = KeyTest::Session->new($node);
+$early->query_safe('BEGIN; INSERT INTO done VALUES (0)');
 my @writers = map { KeyTest::Session->new($node) } 1 .. 4;
 write_keys($writers[$_], "many:$_", 2500, 1) foreach 0 .. $#writers;
 $_->finish foreach @writers;
@@ -79,6 +81,9 @@ foreach my $written (2500, 0)
 	cmp_ok(refused('other', 2000), '<=', $written ? 200 : 0, 'of others a few, or none');
 	$session{reader}->query_safe($snapshot);
 }
+$early->query_safe('COMMIT');
+$early->quit;
+is(refused('other', 2000), 0, 'who began before all of them and ends now was none of them');
 $_->query_safe('ROLLBACK') foreach values %session;
 
 # One that writes under many keys, while another transaction writes for long.

@@ -88,6 +88,15 @@ is($node->safe_psql('postgres', 'SELECT sum(balance) FROM account'), '2000000', 
 is(statistics(), '0|3|2', 'retries and failures are counted');
 $holder->query_safe('SELECT cs_unlock_all()');
 
+# A LOCK in a command waits without a snapshot, too.
+$holder->query_safe(q{SELECT cs_lock('run:held', scope => 'session')});
+start_until(q{CALL cs_run('run:1', 'LOCK cs_key."run:held"', isolation => 'repeatable read')}, 'Lock', 'advisory');
+is($node->safe_psql('postgres', "SELECT backend_xmin IS NULL FROM pg_stat_activity WHERE pid = $runner->{pid}"),
+	't', 'LOCK in a command has no snapshot');
+signal_runner('pg_cancel_backend');
+is($runner->sqlstate, '57014', 'cancelled');
+$holder->query_safe('SELECT cs_unlock_all()');
+
 # Counts.
 $node->safe_psql('postgres', 'SELECT cs_stat_reset()');
 $node->safe_psql('postgres', q{SELECT setval('attempt', 1, false)});

@@ -139,4 +139,13 @@ note "$crashes crashes, $total tokens of ", scalar keys %grants, ' keys';
 
 # In crash recovery a fast stop may hang.
 $node->stop('immediate');
+
+# A renewal is not undone either, although nothing else is flushed before the crash.
+my $lazy = new_node('lazy', 'synchronous_commit = off', q{wal_writer_delay = '10s'});
+my $token = $lazy->safe_psql('postgres', q{SELECT cs_lease('k', 600000)});
+is($lazy->safe_psql('postgres', "SELECT cs_renew_lease('k', $token, 36000000)"), 't', 'renewed');
+$lazy->stop('immediate');
+$lazy->start;
+is($lazy->safe_psql('postgres', q{SELECT expires_at > now() + '1 hour' FROM cs_leases}), 't', 'also after a crash');
+$lazy->stop('immediate');
 done_testing();

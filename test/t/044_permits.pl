@@ -7,7 +7,9 @@ use warnings FATAL => 'all';
 use FindBin;
 use lib $FindBin::RealBin;
 use KeyTest;
+use List::Util qw(min);
 use Test::More;
+use Time::HiRes qw(time);
 
 my $entries = q{SELECT count(*) FROM pg_locks WHERE locktype IN ('advisory', 'userlock')};
 my $waiting = q{SELECT count(*) FROM cs_holders('k') WHERE NOT granted};
@@ -112,6 +114,38 @@ foreach my $preloaded (1, 0)
 	has_permit($s[4], 'the third one');
 	$_->query_safe('COMMIT') foreach @s[ 3, 4 ];
 	nothing_is_left($how);
+
+	# A permit that is free is for the first one, also while that one does not come for it.
+	@s = queue_up($wait);
+	kill 'STOP', $s[2]{pid};
+	$s[1]->query_safe('COMMIT');
+	is($node->safe_psql('postgres', q{SELECT cs_try_permit('k', 2)}), 'f', 'nobody else gets it');
+	kill 'CONT', $s[2]{pid};
+	has_permit($s[2], 'the one that was stopped');
+	$_->query_safe('COMMIT') foreach @s[ 0, 2 ];
+	nothing_is_left("$how, stopped");
+
+	# Who gives a permit back wakes the first one, who else would look once in a second. The
+	# fastest of some counts, since a busy machine makes others slow.
+	foreach my $end ('COMMIT', 'ROLLBACK', 'ROLLBACK TO s')
+	{
+		my @times;
+
+		foreach (1 .. 5)
+		{
+			$s[0]->query_safe(q{BEGIN; SAVEPOINT s; SELECT cs_permit('k', 1)});
+			$s[1]->query_safe('BEGIN');
+			$s[1]->start_waiting(q{SELECT cs_permit('k', 1, -1)});
+
+			my $start = time;
+
+			$s[0]->query_safe($end);
+			$s[1]->finish;
+			push @times, time - $start;
+			$_->query_safe('ROLLBACK') foreach @s[ 0, 1 ];
+		}
+		cmp_ok(min(@times), '<', 0.5, "$how, $end: who waits is woken");
+	}
 
 	# Waits that end by themselves: the first one and the second one.
 	my $line = qr/Process \d+ has a permit, in a transaction that began \d+ ms ago \(role ".*", application "s[012]"\)\.\n/;
