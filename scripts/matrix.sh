@@ -99,6 +99,7 @@ enter_version() {
     here=''
     if [[ $version == "$PG_MAJOR" ]]; then
         here=yes
+        install_packages "${BUILD_PACKAGES[@]}"
     else
         make_version_chroot "$version"
     fi
@@ -137,7 +138,7 @@ in_version() {
     local config=PG_CONFIG=/usr/lib/postgresql/$1/bin/pg_config
     shift
     if [[ -n $here ]]; then
-        SOURCES=$SOURCE_DIR run_child "$@"
+        PG_CONFIG=$PG_CONFIG SOURCES=$SOURCE_DIR run_child "$@"
     else
         CHROOT_ENV=("$config" SOURCES=/mnt "${test_variables[@]}")
         in_chroot "$@"
@@ -146,9 +147,9 @@ in_version() {
 
 # What scripts/test.sh may be told.
 test_variables=()
-for name in "${!CS_@}" PROVE_TESTS PG_TEST_TIMEOUT_DEFAULT; do
-    [[ -z ${!name-} || $name == CS_CACHE || $name == CS_MIRROR || $name == CS_RUN_USER ]] ||
-        test_variables+=("$name=${!name}")
+for name in CS_RACE_CALLS CS_KILLS CS_LEASE_CRASHES CS_LEASE_PROMOTIONS CS_LEASE_PAUSES \
+    PROVE_TESTS PG_TEST_TIMEOUT_DEFAULT; do
+    [[ -z ${!name-} ]] || test_variables+=("$name=${!name}")
 done
 
 # --- what is tested ------------------------------------------------------------
@@ -157,10 +158,8 @@ done
 # shellcheck disable=SC2016 # expanded in there
 BUILD='source "$SOURCES/scripts/common.sh"
     choose_postgres
-    install_packages "${BUILD_PACKAGES[@]}"
     make_private_copy
     build_extension CXX="$1 -Werror $2"
-    "$PG_CONFIG" --version
     "$1" --version | head -n 1'
 
 build_with() {
@@ -180,6 +179,8 @@ clang_in_version() {
 test_version() {
     local version=$1 start=$SECONDS clang
     enter_version "$version"
+    # shellcheck disable=SC2016 # expanded in there
+    figure "pg${version}_version" "$(in_version "$version" bash -c '"$PG_CONFIG" --version')"
     if [[ -z $quick ]]; then
         build_with "$version" g++
         clang=$(clang_in_version "$version")
