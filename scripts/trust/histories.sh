@@ -57,7 +57,7 @@ run_child "${AS_USER[@]}" make -s -C "$faults" with_llvm=no "PG_CONFIG=$PG_CONFI
     cat "$TMP_ROOT/recorder.log" >&2
     die "the recorder did not build"
 }
-say "the checker and forged histories"
+say "checking forged histories"
 run_child "${AS_USER[@]}" "$PYTHON" -B "$faults/history_test.py"
 status=0
 run_child "${AS_USER[@]}" env HISTORY_PG_BIN="$PG_BIN" HISTORY_FOLDER="$TMP_ROOT" \

@@ -17,7 +17,7 @@ from workers import Plan, crew_of
 
 def kills(*arguments: Any) -> None:
     """kill -9 of those who hold, who wait, and who do neither."""
-    phase = Phase("kills", *arguments, capacity=20_000_000)
+    phase = Phase("kills", *arguments)
     crew = crew_of(phase.server, Plan(phase.seed, keys=8), locks=5, leases=1,
                    canaries=CANARIES, bystanders=2)
     before = phase.server.postmaster_kb()

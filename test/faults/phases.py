@@ -48,7 +48,7 @@ class Phase:
     """A server with a history, and the questions at the end."""
 
     def __init__(self, name: str, seed: int, sizes: Sizes, findings: Findings,
-                 capacity: int = 4_000_000) -> None:
+                 capacity: int = 20_000_000) -> None:
         self.name = name
         self.seed = f"{seed}:{name}"
         self.random = random.Random(self.seed)
@@ -99,8 +99,8 @@ class Phase:
         return self.check_history()
 
     def wait_until_alone(self) -> None:
-        while self.server.value("SELECT count(*) FROM pg_stat_activity WHERE pid <> pg_backend_pid() "
-                                "AND backend_type = 'client backend'"):
+        while self.server.value("SELECT count(*) FROM pg_stat_activity WHERE "
+                                "backend_type = 'client backend' AND pid <> pg_backend_pid()"):
             time.sleep(PAUSE)
 
     def look_for_leftovers(self) -> None:
@@ -224,7 +224,7 @@ def disturb(phase: Phase, whom: tuple[str, ...], most: int) -> int:
 
 def storm(*arguments: Any) -> None:
     """Cancels, terminates and timeouts."""
-    phase = Phase("storm", *arguments, capacity=6_000_000)
+    phase = Phase("storm", *arguments)
     crew = crew_of(phase.server, Plan(phase.seed, keys=8, longest_wait=8),
                    locks=8, leases=2, canaries=CANARIES)
     sent = 0

@@ -41,7 +41,7 @@ SETTINGS = {
     "max_wal_size": "2GB",
     "shared_buffers": "64MB",
     "deadlock_timeout": "5ms",
-    "log_min_messages": "fatal",
+    "log_min_messages": "log",
     "client_min_messages": "error",
     # Sessions lock in any order here, and calls of functions alone are on purpose.
     "concurrency_safe.default_timeout": "20ms",

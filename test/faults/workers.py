@@ -57,7 +57,9 @@ class Worker:
         self.number = number
         self.server = server
         self.plan = plan
+        # How often it has to connect again must not change what it asks for.
         self.random = random.Random(f"{plan.seed}:{self.name}:{number}")
+        self.isolation = random.Random(f"{plan.seed}:{self.name}:{number}:isolation")
         self.report = Report()
         self.connection: Any = None
         self.cursor: Any = None
@@ -66,7 +68,7 @@ class Worker:
         return self.random.getrandbits(62)
 
     def connect(self) -> None:
-        isolation = self.random.choice(ISOLATION)
+        isolation = self.isolation.choice(ISOLATION)
         self.connection = self.server.connect(
             self.name, f"-c default_transaction_isolation={isolation.replace(' ', chr(92) + ' ')}")
         self.cursor = self.connection.cursor()
@@ -149,7 +151,8 @@ class LockWorker(Worker):
             self.disconnect()
 
     def _prepared_by(self, worker: int) -> list[int]:
-        self.run("SELECT gid::bigint FROM pg_prepared_xacts WHERE gid::bigint / 1000000 = %s", worker)
+        self.run("SELECT gid::bigint FROM pg_prepared_xacts WHERE gid::bigint / 1000000 = %s",
+                 worker)
         return [row[0] for row in self.cursor.fetchall()]
 
     def finish_prepared(self, seed: int) -> None:
