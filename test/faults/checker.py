@@ -20,9 +20,9 @@ import pathlib
 import sys
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from typing import Iterable
+from typing import Callable, Iterable
 
-from history import MODES, SESSION, History, Kind
+from history import MODES, SESSION, History, Kind, Record
 from leases import Leases
 
 # The textbook's matrix, written down once more and not taken from the library.
@@ -82,15 +82,15 @@ class Checker:
 
     def read(self, records: Iterable[tuple[int, ...]]) -> Checker:
         actions, counts, owners = self.actions, self.counts, self.owners
-        for kind, mode, scope, level, session, key, extra, a, b in records:
+        for it in map(Record._make, records):
             self.place += 1
-            counts[kind] += 1
-            if self.doubtful and kind != Kind.SURVIVOR:
+            counts[it.kind] += 1
+            if self.doubtful and it.kind != Kind.SURVIVOR:
                 self._forget_doubtful()
-            owner = owners.get(session)
+            owner = owners.get(it.session)
             if owner is None:
-                owner = owners[session] = Owner(f"session {session}")
-            actions[kind](owner, session, key, mode, scope, level, extra, a, b)
+                owner = owners[it.session] = Owner(f"session {it.session}")
+            actions[it.kind](owner, it)
         return self
 
     def report(self, place: int, text: str) -> None:
@@ -114,6 +114,11 @@ class Checker:
         holders = self.holders[key]
         return [other for other in CONFLICTS[mode]
                 if holders[other] > (1 if (key, other) in owner.locks else 0)]
+
+    def _is_shared(self, owner: Owner, key: int) -> bool:
+        """Others hold the key."""
+        return any(count > (1 if (key, mode) in owner.locks else 0)
+                   for mode, count in enumerate(self.holders[key]))
 
     def _pop(self, owner: Owner) -> None:
         """Ends the last hold of the transaction."""
@@ -145,6 +150,12 @@ class Checker:
         self._end_transaction(owner)
         self._end_session_locks(owner)
 
+    def _end_sessions(self, is_dead: Callable[[Owner], bool]) -> None:
+        for number, owner in list(self.owners.items()):
+            if is_dead(owner):
+                self._end_owner(owner)
+                del self.owners[number]
+
     def _settle_release(self, owner: Owner) -> None:
         """A release was interrupted before its answer."""
         if owner.releasing or owner.missing or owner.releasing_all >= 0:
@@ -157,169 +168,163 @@ class Checker:
             self._end_transaction(self.prepared.pop(name))
         self.doubtful.clear()
 
-    # --- records: owner, session, key, mode, scope, level, extra, a, b ---------
+    # --- one function for each kind of record ----------------------------------
 
-    # pylint: disable=too-many-arguments,unused-argument,missing-function-docstring
+    # pylint: disable=unused-argument,missing-function-docstring
 
-    def on_unfilled(self, *_) -> None:
+    def on_unfilled(self, owner: Owner, it: Record) -> None:
         """Its process was killed between two instructions."""
 
-    def on_server_start(self, _, session, key, mode, scope, level, server, a, b) -> None:
-        self._end_sessions(lambda owner: owner.server == server)
+    def on_server_start(self, owner: Owner, it: Record) -> None:
+        self._end_sessions(lambda other: other.server == it.extra)
 
-    def _end_sessions(self, is_dead) -> None:
-        for number, owner in list(self.owners.items()):
-            if is_dead(owner):
-                self._end_owner(owner)
-                del self.owners[number]
+    def on_session(self, owner: Owner, it: Record) -> None:
+        owner.server = it.extra
+        owner.name = f"session {it.session} (process {it.a})"
 
-    def on_session(self, owner, session, key, mode, scope, level, server, pid, b) -> None:
-        owner.server = server
-        owner.name = f"session {session} (process {pid})"
-
-    def on_grant(self, owner, session, key, mode, scope, level, extra, a, b) -> None:
+    def on_grant(self, owner: Owner, it: Record) -> None:
         self._settle_release(owner)
-        if (key, mode) not in owner.locks:
-            for other in self._conflicting(owner, key, mode):
-                self.report(self.place, f"{owner.name} was granted key {key:#x} in mode "
-                            f"{MODES[mode]}; {self._who_holds(owner, key, other)} holds it in mode "
-                            f"{MODES[other]}")
-            if any(self.holders[key]):
+        if (it.key, it.mode) not in owner.locks:
+            for other in self._conflicting(owner, it.key, it.mode):
+                self.report(self.place, f"{owner.name} was granted key {it.key:#x} in mode "
+                            f"{MODES[it.mode]}; {self._who_holds(owner, it.key, other)} holds it "
+                            f"in mode {MODES[other]}")
+            if self._is_shared(owner, it.key):
                 self.shared += 1
-        self._add(owner, key, mode)
-        if scope == SESSION:
-            owner.session_locks[key, mode] += 1
+        self._add(owner, it.key, it.mode)
+        if it.scope == SESSION:
+            owner.session_locks[it.key, it.mode] += 1
         else:
-            owner.stack.append((level, key, mode, 0))
+            owner.stack.append((it.level, it.key, it.mode, 0))
 
     def _who_holds(self, but: Owner, key: int, mode: int) -> str:
         return " and ".join(owner.name
                             for owner in [*self.owners.values(), *self.prepared.values()]
                             if owner is not but and (key, mode) in owner.locks)
 
-    def on_refusal(self, owner, *_) -> None:
+    def on_refusal(self, owner: Owner, it: Record) -> None:
         self._settle_release(owner)
 
-    def on_release(self, owner, session, key, mode, scope, level, number, *_) -> None:
-        if number == 0:
+    def on_release(self, owner: Owner, it: Record) -> None:
+        if it.extra == 0:
             self._settle_release(owner)
-        if owner.session_locks[key, mode] > 0:
-            owner.session_locks[key, mode] -= 1
-            self._remove(owner, key, mode)
-            owner.releasing.append((key, mode))
+        if owner.session_locks[it.key, it.mode] > 0:
+            owner.session_locks[it.key, it.mode] -= 1
+            self._remove(owner, it.key, it.mode)
+            owner.releasing.append((it.key, it.mode))
         else:
-            owner.missing.append((key, mode))
+            owner.missing.append((it.key, it.mode))
 
-    def on_released(self, owner, session, key, mode, scope, level, extra, done, b) -> None:
+    def on_released(self, owner: Owner, it: Record) -> None:
         keys = {key for key, _ in owner.releasing + owner.missing}
         sure = not keys & owner.unsure
-        if done and owner.missing and sure:
+        if it.a and owner.missing and sure:
             self.report(self.place, f"{owner.name} released what it did not hold: "
                         f"key {owner.missing[0][0]:#x} in mode {MODES[owner.missing[0][1]]}")
-        if not done and not owner.missing and sure:
+        if not it.a and not owner.missing and sure:
             self.report(self.place, f"{owner.name} held {len(keys)} keys and could not release "
                         f"them: {', '.join(f'{key:#x}' for key in keys)}")
-        if not done:
+        if not it.a:
             for hold in owner.releasing:
                 owner.session_locks[hold] += 1
                 self._add(owner, *hold)
         owner.releasing, owner.missing = [], []
 
-    def on_release_all(self, owner, *_) -> None:
+    def on_release_all(self, owner: Owner, it: Record) -> None:
         self._settle_release(owner)
         owner.releasing = [hold for hold, holds in owner.session_locks.items() if holds]
         owner.releasing_all = self._end_session_locks(owner)
 
-    def on_released_all(self, owner, session, key, mode, scope, level, extra, count, b) -> None:
-        if count not in (-1, owner.releasing_all) and not owner.unsure:
-            self.report(self.place, f"{owner.name} released {count} holds of "
+    def on_released_all(self, owner: Owner, it: Record) -> None:
+        if it.a not in (-1, owner.releasing_all) and not owner.unsure:
+            self.report(self.place, f"{owner.name} released {it.a} holds of "
                         f"{owner.releasing_all}")
         owner.releasing, owner.releasing_all = [], -1
         owner.unsure.clear()
 
-    def on_held_mode(self, owner, session, key, mode, *_) -> None:
+    def on_held_mode(self, owner: Owner, it: Record) -> None:
         self._settle_release(owner)
-        expected = next((mode for mode in STRONGEST_FIRST if (key, mode) in owner.locks), 0)
-        if mode != expected and key not in owner.unsure:
-            self.report(self.place, f"{owner.name} holds key {key:#x} in mode {MODES[expected]}, "
-                        f"the library says {MODES[mode]}")
+        expected = next((mode for mode in STRONGEST_FIRST if (it.key, mode) in owner.locks), 0)
+        if it.mode != expected and it.key not in owner.unsure:
+            self.report(self.place, f"{owner.name} holds key {it.key:#x} in mode "
+                        f"{MODES[expected]}, the library says {MODES[it.mode]}")
 
-    def on_commit_sub(self, owner, session, key, mode, scope, level, *_) -> None:
+    def on_commit_sub(self, owner: Owner, it: Record) -> None:
         stack = owner.stack
         for i in range(len(stack) - 1, -1, -1):
-            if stack[i][0] < level:
+            if stack[i][0] < it.level:
                 break
-            stack[i] = (level - 1, *stack[i][1:])
+            stack[i] = (it.level - 1, *stack[i][1:])
 
-    def on_abort_sub(self, owner, session, key, mode, scope, level, *_) -> None:
-        while owner.stack and owner.stack[-1][0] >= level:
+    def on_abort_sub(self, owner: Owner, it: Record) -> None:
+        while owner.stack and owner.stack[-1][0] >= it.level:
             self._pop(owner)
 
-    def on_end(self, owner, *_) -> None:
+    def on_end(self, owner: Owner, it: Record) -> None:
         self._end_transaction(owner)
 
-    def on_prepare(self, owner, session, key, mode, scope, level, extra, name, b) -> None:
-        heir = self.prepared[name] = Owner(f"prepared transaction {name}")
+    def on_prepare(self, owner: Owner, it: Record) -> None:
+        heir = self.prepared[it.a] = Owner(f"prepared transaction {it.a}")
         for hold in owner.stack:
             self._remove(owner, hold[1], hold[2])
             self._add(heir, hold[1], hold[2])
         heir.stack, owner.stack = owner.stack, []
 
-    def on_finish_prepared(self, owner, session, key, mode, scope, level, extra, name, b) -> None:
-        heir = self.prepared.pop(name, None)
+    def on_finish_prepared(self, owner: Owner, it: Record) -> None:
+        heir = self.prepared.pop(it.a, None)
         if heir is not None:
             self._end_transaction(heir)
 
-    def on_session_end(self, owner, session, *_) -> None:
+    def on_session_end(self, owner: Owner, it: Record) -> None:
         self._end_owner(owner)
 
-    def on_permit(self, owner, session, key, mode, scope, level, limit, a, b) -> None:
+    def on_permit(self, owner: Owner, it: Record) -> None:
         self._settle_release(owner)
-        owner.stack.append((level, key, PERMIT, 0))
-        self.permits[key][owner.name] += 1
-        in_use = len(self.permits[key])
-        self.most_permits[limit] = max(self.most_permits[limit], in_use)
-        if in_use > limit:
-            self.report(self.place, f"{owner.name} has one of {in_use} permits of key {key:#x}, "
-                        f"and there are {limit}")
+        owner.stack.append((it.level, it.key, PERMIT, 0))
+        self.permits[it.key][owner.name] += 1
+        in_use = len(self.permits[it.key])
+        self.most_permits[it.extra] = max(self.most_permits[it.extra], in_use)
+        if in_use > it.extra:
+            self.report(self.place, f"{owner.name} has one of {in_use} permits of key "
+                        f"{it.key:#x}, and there are {it.extra}")
 
-    def on_lease_asked(self, owner, session, key, *_) -> None:
-        self.leases.ask(session, key)
+    def on_lease_asked(self, owner: Owner, it: Record) -> None:
+        self.leases.ask(it.session, it.key)
 
-    def on_lease(self, owner, session, key, mode, scope, level, ttl_ms, token, expires_at) -> None:
-        self.leases.grant(self.place, session, key, token, ttl_ms, expires_at)
-        for checked in self.checks[key]:
-            if checked < token:
-                self.report(self.place, f"token {token} was given out while a transaction had "
+    def on_lease(self, owner: Owner, it: Record) -> None:
+        self.leases.grant(self.place, it.session, it.key, it.a, it.extra, it.b)
+        for checked in self.checks[it.key]:
+            if checked < it.a:
+                self.report(self.place, f"token {it.a} was given out while a transaction had "
                             f"checked {checked}")
 
-    def on_renewed(self, owner, session, key, mode, scope, level, ttl, token, expires_at) -> None:
-        self.leases.renew(key, token, expires_at)
+    def on_renewed(self, owner: Owner, it: Record) -> None:
+        self.leases.renew(it.key, it.a, it.b)
 
-    def on_lease_end(self, owner, session, key, mode, scope, level, extra, token, b) -> None:
-        self.leases.end(self.place, key, token)
+    def on_lease_end(self, owner: Owner, it: Record) -> None:
+        self.leases.end(self.place, it.key, it.a)
 
-    def on_checked(self, owner, session, key, mode, scope, level, extra, token, b) -> None:
-        owner.stack.append((level, key, CHECK, token))
-        self.checks[key].append(token)
+    def on_checked(self, owner: Owner, it: Record) -> None:
+        owner.stack.append((it.level, it.key, CHECK, it.a))
+        self.checks[it.key].append(it.a)
 
-    def on_error(self, owner, session, key, mode, scope, level, extra, state, b) -> None:
+    def on_error(self, owner: Owner, it: Record) -> None:
         self._settle_release(owner)
-        self.errors[state.to_bytes(8, "little")[:5].decode()] += 1
+        self.errors[it.a.to_bytes(8, "little")[:5].decode()] += 1
 
-    def on_promoted(self, me, session, key, mode, scope, level, server, a, b) -> None:
-        self._end_sessions(lambda owner: owner.server != server)
+    def on_promoted(self, owner: Owner, it: Record) -> None:
+        self._end_sessions(lambda other: other.server != it.extra)
         self.doubtful = set(self.prepared)
         self.leases.settle()
 
-    def on_survivor(self, owner, session, key, mode, scope, level, extra, name, b) -> None:
-        self.doubtful.discard(name)
+    def on_survivor(self, owner: Owner, it: Record) -> None:
+        self.doubtful.discard(it.a)
 
-    def on_finish(self, *_) -> None:
+    def on_finish(self, owner: Owner, it: Record) -> None:
         self.leases.settle()
-        for owner in [*self.owners.values(), *self.prepared.values()]:
-            for key, mode in owner.locks:
-                self.report(self.place, f"{owner.name} holds key {key:#x} in mode {MODES[mode]} "
+        for left in [*self.owners.values(), *self.prepared.values()]:
+            for key, mode in left.locks:
+                self.report(self.place, f"{left.name} holds key {key:#x} in mode {MODES[mode]} "
                             "at the end")
         for permit, users in self.permits.items():
             if users:

@@ -15,6 +15,9 @@ from server import Server, new_history
 from workers import Crew, Plan, Report, crew_of
 
 CANARIES = 4
+# What each phase with a history of locks has to have met, or it proved little.
+MET = ("grants beside other holders", "refusals", "permits", "lease grants",
+       "prepared transactions", "modes compared", "releases", "caught 55P03")
 GROWTH_LIMIT = 256 * 1024  # bytes by which a session may grow after its tenth call
 PAUSE = 0.01  # between two looks at a counter
 
@@ -82,12 +85,20 @@ class Phase:
         for failure in report.failures[:5]:
             self.problem(failure)
         for code, number in report.errors.items():
-            self.count(f"errors {code}", number)
-        self.count("lost connections", report.lost)
+            self.count(f"calls ended by {code}", number)
+        self.count("connections lost", report.lost)
         return report
 
     def close(self) -> checker.Checker:
         """Nothing is left, the canary lives, and the history is right."""
+        before = Counter(self.findings.figures)
+        found = self._close()
+        for what in MET if found.counts[Kind.GRANT] else ():
+            if self.findings.figures[what] == before[what]:
+                self.problem(f"no {what}: the workload is not what it should be")
+        return found
+
+    def _close(self) -> checker.Checker:
         self.wait_until_alone()
         finish_prepared(self.server)
         self.look_for_leftovers()
@@ -143,7 +154,7 @@ class Phase:
         self.count("releases interrupted", found.interrupted)
         self.count("records unfilled", counts[Kind.UNFILLED])
         for code, number in found.errors.items():
-            self.count(f"errors {code}", number)
+            self.count(f"caught {code}", number)
         self.say(f"{counts[Kind.GRANT] + counts[Kind.PERMIT]} grants, "
                  f"{len(found.violations)} violations")
         return found
@@ -233,3 +244,12 @@ def storm(*arguments: Any) -> None:
     phase.finish(crew)
     phase.count("cancels and terminates sent", sent)
     phase.close()
+    met = disturbances(phase.findings.figures)
+    if met < phase.sizes.disturbances:
+        phase.problem(f"only {met} cancels, terminates and timeouts")
+
+
+def disturbances(figures: Counter[str]) -> int:
+    """Cancels, terminates, and timeouts after a wait, as the sessions met them."""
+    return sum(figures[name] for name in (
+        "caught 55P03", "caught 57014", "calls ended by 57014", "calls ended by 57P01"))

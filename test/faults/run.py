@@ -63,6 +63,7 @@ def main() -> int:
     print(f"figure: server = {run(PG_BIN / 'postgres', '--version').strip()}")
     for figure, value in findings.figures.items():
         print(f"figure: {figure} = {value}")
+    print(f"figure: cancels, terminates and timeouts = {phases.disturbances(findings.figures)}")
     print(f"figure: problems = {len(findings.problems)}")
     print(f"figure: seconds = {time.monotonic() - started:.0f}")
     return 1 if findings.problems else 0
