@@ -1,15 +1,17 @@
--- The canary: read a row, write it back with one more, under a key. A second table counts what each
--- worker committed in a row that no other worker writes. If they differ, an update was lost.
+-- The canary: read a row, write it back with one more, under a key. A second table counts what
+-- each worker committed, in rows that no other worker writes. If they differ, an update was lost.
 
 CREATE TABLE canary (id integer PRIMARY KEY, n bigint NOT NULL) WITH (fillfactor = 10);
-CREATE TABLE committed (worker integer, id integer, n bigint NOT NULL, PRIMARY KEY (worker, id)) WITH (fillfactor = 10);
+CREATE TABLE committed (worker integer, id integer, n bigint NOT NULL, PRIMARY KEY (worker, id))
+WITH (fillfactor = 10);
 
 CREATE VIEW canary_differences AS
 SELECT id, canary.n AS counted, coalesce(sum(committed.n), 0) AS committed
 FROM canary LEFT JOIN committed USING (id)
 GROUP BY id HAVING canary.n IS DISTINCT FROM coalesce(sum(committed.n), 0);
 
-CREATE PROCEDURE canary_work(seed bigint, me integer, transactions integer, ids integer, locked boolean)
+CREATE PROCEDURE canary_work(
+	seed bigint, me integer, transactions integer, ids integer, locked boolean)
 LANGUAGE plpgsql AS $$
 DECLARE
 	wait CONSTANT integer := 10000;

@@ -10,15 +10,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import checker
-from history import History, Kind
+from history import History, Kind, Record
 from server import Server, new_history
-from workers import Crew, Plan, Report, crew_of
+from workers import Crew, LockWorker, Plan, Report, crew_of
 
 CANARIES = 4
 # What each phase with a history of locks has to have met, or it proved little.
 MET = ("grants beside other holders", "refusals", "permits", "lease grants",
        "prepared transactions", "modes compared", "releases", "caught 55P03")
 GROWTH_LIMIT = 256 * 1024  # bytes by which a session may grow after its tenth call
+REPLAYED_CALLS = 100
 PAUSE = 0.01  # between two looks at a counter
 
 
@@ -89,11 +90,11 @@ class Phase:
         self.count("connections lost", report.lost)
         return report
 
-    def close(self) -> checker.Checker:
+    def close(self, met: tuple[str, ...] = MET) -> checker.Checker:
         """Nothing is left, the canary lives, and the history is right."""
         before = Counter(self.findings.figures)
         found = self._close()
-        for what in MET if found.counts[Kind.GRANT] else ():
+        for what in met:
             if self.findings.figures[what] == before[what]:
                 self.problem(f"no {what}: the workload is not what it should be")
         return found
@@ -171,6 +172,27 @@ def finish_prepared(server: Server, below: int = 1 << 62) -> None:
     connection.close()
 
 
+def replay(*arguments: Any) -> None:
+    """A session that is alone does the same twice: the seed decides."""
+    first, second = (alone(*arguments) for _ in range(2))
+    if first != second:
+        findings: Findings = arguments[2]
+        findings.problem("replay", "the same seed made another history")
+
+
+def alone(*arguments: Any) -> list[tuple[int, ...]]:
+    """What a single worker records, but for its process."""
+    phase = Phase("replay", *arguments)
+    worker = LockWorker(1, phase.server, Plan(phase.seed, keys=8, longest_wait=2), before=1)
+    for _ in range(REPLAYED_CALLS):
+        worker.step()
+    worker.disconnect()
+    records = [Record._make(record) for record in phase.history.records()]
+    phase.count("records replayed", len(records))
+    phase.close(met=("prepared transactions", "modes compared", "releases"))
+    return [record._replace(a=0) if record.kind == Kind.SESSION else record for record in records]
+
+
 def volume(*arguments: Any) -> None:
     """As many operations as possible, and nothing that goes wrong."""
     sizes: Sizes = arguments[1]
@@ -196,7 +218,7 @@ def canary(*arguments: Any) -> None:
         disturb(phase, ("canary",), 1)
         time.sleep(10 * PAUSE)
     phase.finish(crew)
-    phase.close()
+    phase.close(met=("canary transactions",))
     control(*arguments)
 
 

@@ -24,8 +24,10 @@ RETURNS boolean LANGUAGE C STRICT AS :'recorder';
 CREATE FUNCTION history_released_all(recorded boolean, answer integer)
 RETURNS integer LANGUAGE C STRICT AS :'recorder';
 
--- A lease: 0 before it is asked for, 1 granted and 2 renewed when that has committed, 3 before its release.
-CREATE FUNCTION history_lease(step integer, key text, token bigint, expires_at timestamptz, ttl_ms integer)
+-- A lease: 0 before it is asked for, 1 granted and 2 renewed when that has committed, 3 before
+-- its release.
+CREATE FUNCTION history_lease(
+	step integer, key text, token bigint, expires_at timestamptz, ttl_ms integer)
 RETURNS boolean LANGUAGE C STRICT AS :'recorder';
 CREATE FUNCTION history_checked(checked boolean, key text, token bigint)
 RETURNS boolean LANGUAGE C STRICT AS :'recorder';

@@ -18,6 +18,7 @@ from phases import Findings, Sizes
 from server import PG_BIN, run
 
 PHASES = {
+    "replay": phases.replay,
     "volume": phases.volume,
     "canary": phases.canary,
     "storm": phases.storm,
@@ -25,8 +26,8 @@ PHASES = {
     "stops": crashes.stops,
     "promotions": crashes.promotions,
 }
-QUICK = Sizes(operations=150_000, canary=100_000, control=10_000, disturbances=2_000,
-              kills=12, stops=4, promotions=2)
+QUICK = Sizes(operations=300_000, canary=300_000, control=10_000, disturbances=5_000,
+              kills=30, stops=8, promotions=4)
 
 
 def arguments() -> argparse.Namespace:

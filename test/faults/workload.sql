@@ -1,14 +1,15 @@
--- What the sessions of a history do. All that is random is drawn before an operation begins, and
--- by the same number of draws for each: so the seed of a call decides its operations, whatever
--- becomes of them.
+-- What the sessions of a history do. All that is random is drawn before an operation begins, by as
+-- many draws whatever became of the one before: so the seed of a call decides its operations.
 
 -- One operation on keys k0 … and on the tree below the key "p". A timeout after a wait is recorded.
-CREATE FUNCTION history_operation(what integer, key text, keys text[], path text, mode text, scope text, wait integer)
+CREATE FUNCTION history_operation(
+	what integer, key text, keys text[], path text, mode text, scope text, wait integer)
 RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
 	granted boolean;
 	done boolean;
 	permits integer := 1 << (what % 3);
+	permit text := 'permit' || permits;
 	long_mode text;
 BEGIN
 	IF what < 30 THEN
@@ -16,7 +17,8 @@ BEGIN
 	ELSIF what < 40 THEN
 		done := history_grant(cs_lock(key, wait, mode, scope) IS NOT NULL, key, mode, scope);
 	ELSIF what < 44 THEN
-		done := history_grants(cs_lock_all(keys, wait, mode, scope) IS NOT NULL, keys, mode, scope);
+		done := history_grants(
+			cs_lock_all(keys, wait, mode, scope) IS NOT NULL, keys, mode, scope);
 	ELSIF what < 49 THEN
 		granted := history_grants(cs_try_lock_all(keys, wait, mode, scope), keys, mode, scope);
 	ELSIF what < 57 THEN
@@ -24,15 +26,18 @@ BEGIN
 	ELSIF what < 65 THEN
 		granted := history_grant_path(cs_try_lock_path(path, wait, mode, scope), path, mode, scope);
 	ELSIF what < 69 THEN
-		done := history_grant_path(cs_lock_path(path, wait, mode, scope) IS NOT NULL, path, mode, scope);
+		done := history_grant_path(
+			cs_lock_path(path, wait, mode, scope) IS NOT NULL, path, mode, scope);
 	ELSIF what < 74 THEN
-		granted := history_permit(cs_try_permit('permit' || permits, permits, wait), 'permit' || permits, permits);
+		granted := history_permit(cs_try_permit(permit, permits, wait), permit, permits);
 	ELSIF what < 77 THEN
-		done := history_permit(cs_permit('permit' || permits, permits, wait) IS NOT NULL, 'permit' || permits, permits);
+		done := history_permit(cs_permit(permit, permits, wait) IS NOT NULL, permit, permits);
 	ELSIF what < 81 THEN
-		long_mode := CASE mode WHEN 'X' THEN 'EXCLUSIVE' WHEN 'SIX' THEN 'SHARE ROW EXCLUSIVE' WHEN 'S' THEN 'SHARE'
+		long_mode := CASE mode
+			WHEN 'X' THEN 'EXCLUSIVE' WHEN 'SIX' THEN 'SHARE ROW EXCLUSIVE' WHEN 'S' THEN 'SHARE'
 			WHEN 'IX' THEN 'ROW EXCLUSIVE' ELSE 'ROW SHARE' END;
-		EXECUTE format('LOCK cs_key.%I IN %s MODE %s', key, long_mode, CASE wait WHEN 0 THEN 'NOWAIT' ELSE '' END);
+		EXECUTE format('LOCK cs_key.%I IN %s MODE %s', key, long_mode,
+			CASE wait WHEN 0 THEN 'NOWAIT' ELSE '' END);
 		done := history_grant(true, key, mode, 'transaction');
 	ELSIF what < 89 THEN
 		mode := coalesce(cs_held_mode(key), mode);
@@ -65,12 +70,14 @@ DECLARE
 	what integer := draw(100);
 	path text := 'p' || left(':' || draw(2) || ':' || draw(2), 2 * draw(3));
 	key text := history_key(keys, path);
-	several text[] := ARRAY[history_key(keys, path), history_key(keys, path), history_key(keys, path)];
+	several text[] :=
+		ARRAY[history_key(keys, path), history_key(keys, path), history_key(keys, path)];
 	mode text := (ARRAY['IS', 'IX', 'S', 'SIX', 'X'])[1 + draw(5)];
 	scope text := CASE draw(5) WHEN 0 THEN 'session' ELSE 'transaction' END;
 	wait integer := greatest(0, draw(4 * longest_wait) - 3 * longest_wait);
 	block integer := draw(12);
-	raises boolean := what BETWEEN 30 AND 43 OR what BETWEEN 65 AND 68 OR what BETWEEN 74 AND 80;
+	raises boolean :=
+		what BETWEEN 30 AND 43 OR what BETWEEN 65 AND 68 OR what BETWEEN 74 AND 80;
 BEGIN
 	-- An error outside of a savepoint ends the call: seldom enough.
 	IF block > 2 AND (NOT raises OR block = 3) THEN
@@ -127,7 +134,7 @@ CREATE PROCEDURE history_leases(seed bigint, rounds integer, longest_ttl integer
 LANGUAGE plpgsql AS $$
 DECLARE
 	lease text; ttl integer; wait integer; chance integer; rolled_back boolean;
-	token bigint; expires timestamptz; done boolean; never CONSTANT timestamptz := '-infinity';
+	mine bigint; expires timestamptz; done boolean; never CONSTANT timestamptz := '-infinity';
 BEGIN
 	PERFORM history_seed(seed);
 	FOR i IN 1 .. rounds LOOP
@@ -137,24 +144,25 @@ BEGIN
 		chance := draw(8);
 		rolled_back := draw(8) = 0;
 		done := history_lease(0, lease, 0, never, ttl);
-		token := cs_lease(lease, ttl, timeout_ms => wait);
-		SELECT l.expires_at INTO expires FROM cs_leases l WHERE l.key = lease;
-		IF rolled_back OR token IS NULL THEN
+		mine := cs_lease(lease, ttl, timeout_ms => wait);
+		-- By its token: a snapshot from before the grant shows the row of the last one, too.
+		SELECT l.expires_at INTO expires FROM cs_leases l WHERE l.key = lease AND l.token = mine;
+		IF rolled_back OR mine IS NULL THEN
 			ROLLBACK;
 			CONTINUE;
 		END IF;
 		COMMIT;
-		done := history_lease(1, lease, token, expires, ttl);
+		done := history_lease(1, lease, mine, expires, ttl);
 		IF chance < 3 THEN
-			CALL history_renew_lease(lease, token, ttl);
+			CALL history_renew_lease(lease, mine, ttl);
 		END IF;
 		IF chance BETWEEN 2 AND 5 THEN
-			PERFORM history_check_lease(lease, token);
+			PERFORM history_check_lease(lease, mine);
 			COMMIT;
 		END IF;
 		IF chance > 0 THEN
-			done := history_lease(3, lease, token, never, 0);
-			done := cs_release_lease(lease, token);
+			done := history_lease(3, lease, mine, never, 0);
+			done := cs_release_lease(lease, mine);
 			COMMIT;
 		END IF;
 	END LOOP;
@@ -168,7 +176,8 @@ DECLARE
 	expires timestamptz;
 	done boolean;
 BEGIN
-	SELECT l.expires_at INTO expires FROM cs_leases l WHERE l.key = history_renew_lease.key;
+	SELECT l.expires_at INTO expires FROM cs_leases l
+	WHERE l.key = history_renew_lease.key AND l.token = history_renew_lease.token;
 	COMMIT;
 	IF renewed THEN
 		done := history_lease(2, key, token, expires, ttl);
