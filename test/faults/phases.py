@@ -87,7 +87,7 @@ class Phase:
             self.problem(failure)
         for code, number in report.errors.items():
             self.count(f"calls ended by {code}", number)
-        self.count("connections lost", report.lost)
+        self.count("connections lost or refused", report.lost)
         return report
 
     def close(self, met: tuple[str, ...] = MET) -> checker.Checker:
@@ -187,6 +187,8 @@ def alone(*arguments: Any) -> list[tuple[int, ...]]:
     for _ in range(REPLAYED_CALLS):
         worker.step()
     worker.disconnect()
+    for failure in worker.report.failures[:5]:
+        phase.problem(failure)
     records = [Record._make(record) for record in phase.history.records()]
     phase.count("records replayed", len(records))
     phase.close(met=("prepared transactions", "modes compared", "releases"))

@@ -18,6 +18,7 @@ from server import Server
 # Errors that the workload may meet. Each is counted; any other one is a failure.
 LEGITIMATE = {"55P03", "40P01", "57014", "57P01", "40001", "53400"}
 # A server that crashes or stops says so, or nothing at all.
+TERMINATED = "terminating connection due to administrator command"
 DISCONNECTED = {None, "57P01", "57P02", "57P03", "08006"}
 
 ISOLATION = ("read committed",) * 6 + ("repeatable read", "serializable")
@@ -97,6 +98,8 @@ class Worker:
 
     def _note(self, error: psycopg2.Error) -> None:
         code = error.pgcode
+        if code is None and TERMINATED in str(error):
+            code = "57P01"  # which the client library forgets with its connection
         if code in LEGITIMATE:
             self.report.errors[code] += 1
         elif code not in DISCONNECTED:
