@@ -17,8 +17,8 @@ from server import Server
 
 # Errors that the workload may meet. Each is counted; any other one is a failure.
 LEGITIMATE = {"55P03", "40P01", "57014", "57P01", "40001", "53400"}
-# A server that crashes or stops says so, or nothing at all.
 TERMINATED = "terminating connection due to administrator command"
+# A server that crashes or stops says so, or nothing at all.
 DISCONNECTED = {None, "57P01", "57P02", "57P03", "08006"}
 
 ISOLATION = ("read committed",) * 6 + ("repeatable read", "serializable")
