@@ -20,6 +20,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <initializer_list>
 
 extern "C" {
 #include "postgres.h"
@@ -198,11 +199,18 @@ bool FailsFor(void *caller)
 decltype(MemoryContextMethods::alloc) former_alloc;
 decltype(MemoryContextMethods::realloc) former_realloc;
 
-/* To report an error and to abort a transaction the server has memory of its own in any case. */
+/*
+ * To report an error and to abort a transaction the server has memory of its own in any case.
+ * Where its statistics of tables have none for "PgStat Shared Ref", PostgreSQL 15 leaves a
+ * half-made entry, and crashes at the end of the session: a fault of its own, that
+ * any index scan can meet.
+ */
 bool FailsIn(MemoryContext context)
 {
-	return context != ErrorContext && strcmp(context->name, "TransactionAbortContext") != 0 &&
-		   Fails();
+	for (const char *spared : {"TransactionAbortContext", "PgStat Shared Ref"})
+		if (strcmp(context->name, spared) == 0)
+			return false;
+	return context != ErrorContext && Fails();
 }
 
 /* PG 17 added flags, and leaves the error to the function. */

@@ -12,6 +12,8 @@ import sys
 import time
 from dataclasses import dataclass, field
 
+import psycopg2
+
 from out_of_memory_cases import CASES, SETUP, Case
 from out_of_memory_session import Control, Helpers, Outcome, Session
 
@@ -231,7 +233,7 @@ def run_state(state: State, cases: list[Case], control: Control, helpers: Helper
         trial = Trial(case, state, control, helpers)
         try:
             trial.run(single)
-        except Failure as failure:
+        except (Failure, psycopg2.OperationalError) as failure:  # the latter after a crash
             totals.failures += 1
             print(f"FAILED {state.name}: {case.statement}\n  {failure}", flush=True)
             helpers.connect()
