@@ -164,7 +164,7 @@ class Trial:
             self.look("after the error")
         if case.session_locks:
             self.perform("SELECT cs_unlock_all()")
-        if failed:
+        if failed and not returned:  # after that it may be the answer alone that failed
             self.look_at_data()
         for step in case.after:
             self.session.run(step)
