@@ -56,8 +56,9 @@ fetch_source() {
 # One assertion of the server is wrong: a PL/pgSQL block that handles an error in a deferred trigger,
 # so during COMMIT or PREPARE TRANSACTION, fails it without any extension. Our tests do that.
 correct_assertion() {
-    "${AS_USER[@]}" sed -i '/^RollbackAndReleaseCurrentSubTransaction(/,/^}/s/s->blockState == TBLOCK_STARTED);/s->blockState == TBLOCK_END || s->blockState == TBLOCK_PREPARE || &/' \
-        src/backend/access/transam/xact.c
+    local state='s->blockState == TBLOCK'
+    "${AS_USER[@]}" sed -i "/^RollbackAndReleaseCurrentSubTransaction(/,/^}/s/${state}_STARTED);/\
+${state}_END || ${state}_PREPARE || &/" src/backend/access/transam/xact.c
 }
 
 # build_server FOLDER: its clients use the system's libpq, which is of the same major version.
@@ -82,7 +83,7 @@ build_or_reuse_server() {
         say "the server with assertions is the one in $CS_CACHE"
         return
     fi
-    say "building PostgreSQL $VERSION with assertions"
+    say "building PostgreSQL $PG_MAJOR with assertions"
     install_packages bison flex dpkg-dev perl libipc-run-perl "postgresql-$PG_MAJOR-pgtap"
     { fetch_source && build_server "$1"; } >"$log" 2>&1 || {
         tail -n 100 "$log" >&2
