@@ -168,7 +168,7 @@ build_with() {
     [[ $compiler != clang* ]] || options='-Wno-unknown-warning-option -Wno-error=sign-conversion'
     step "PostgreSQL $version: build with $compiler" in_version "$version" \
         bash -euo pipefail -c "$BUILD" bash "$compiler" "$options"
-    figure "pg${version}_$(sed -E 's/\+\+.*//' <<<"$compiler")" "$result"
+    figure "pg${version}_$(sed -E 's/\+\+.*//; s/^g$/gcc/' <<<"$compiler")" "$result"
 }
 
 # Prints the clang there is: Debian's may have a version in its name.
