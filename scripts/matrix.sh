@@ -164,11 +164,11 @@ BUILD='source "$SOURCES/scripts/common.sh"
 
 build_with() {
     local version=$1 compiler=$2 options=''
-    # The options that the server was built with are those of GCC.
-    [[ $compiler != clang* ]] || options=-Wno-unknown-warning-option
+    # The server's own options are those of GCC, whose -Wconversion means no signs.
+    [[ $compiler != clang* ]] || options='-Wno-unknown-warning-option -Wno-error=sign-conversion'
     step "PostgreSQL $version: build with $compiler" in_version "$version" \
         bash -euo pipefail -c "$BUILD" bash "$compiler" "$options"
-    figure "pg${version}_$(sed -E 's/g?\+\+.*//; s/^$/gcc/' <<<"$compiler")" "$result"
+    figure "pg${version}_$(sed -E 's/\+\+.*//; s/^g$/gcc/' <<<"$compiler")" "$result"
 }
 
 # Prints the clang there is: Debian's may have a version in its name.

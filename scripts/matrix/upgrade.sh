@@ -59,6 +59,25 @@ start_again() {
     SERVER_PID=$(head -n 1 "$DATA_DIR/postmaster.pid")
 }
 
+# pg_upgrade says LOAD '$libdir/concurrency_safe', for which PostgreSQL 18 looks
+# into its own folder alone, whatever dynamic_library_path says.
+link_library() {
+    local name=concurrency_safe.so dir
+    dir=$("$PG_CONFIG" --pkglibdir)
+    [[ ! -e $dir/$name ]] || die "the extension is installed here: $dir/$name"
+    LINK=$dir/$name
+    ln -s "$INSTALL_DIR$dir/$name" "$LINK"
+}
+
+remove_link() {
+    local status=$?
+    set +e
+    [[ -z $LINK ]] || rm -f "$LINK"
+    return "$status"
+}
+LINK=''
+trap 'remove_link; cleanup' EXIT
+
 # A standby of nobody, promoted: the cluster goes on on the next timeline.
 next_timeline() {
     stop_server
@@ -230,6 +249,7 @@ fi
 
 use_version "$TO"
 stop_server
+((TO < 18)) || link_library
 say "pg_upgrade from $FROM to $TO"
 log=$TMP_ROOT/pg_upgrade.log start=$EPOCHREALTIME
 run_child "${AS_USER[@]}" "$PG_BIN/pg_upgrade" -U postgres -b "$OLD_BIN" -B "$PG_BIN" \
