@@ -76,11 +76,13 @@ class Workplace:
                 start_new_session=True,
             )
         try:
-            return process.wait(self.patience)
+            status: Optional[int] = process.wait(self.patience)
         except subprocess.TimeoutExpired:
-            return None
-        finally:
-            self.stop()
+            status = None
+        self.stop()
+        if self.closed:  # it did not end by itself, and says nothing
+            raise SystemExit
+        return status
 
     def stop(self) -> None:
         """Ends what the last command left: its processes, and servers in this folder."""
