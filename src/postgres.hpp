@@ -327,7 +327,7 @@ inline void reserve_setting_prefix(const char *prefix)
 inline bool IsLaterInPipeline()
 {
 #ifdef XACT_FLAGS_PIPELINING
-	return (MyXactFlags & XACT_FLAGS_PIPELINING) != 0;
+	return (static_cast<uint32>(MyXactFlags) & XACT_FLAGS_PIPELINING) != 0;
 #else
 	return false;
 #endif
