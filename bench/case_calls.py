@@ -33,6 +33,9 @@ REDIS_NAME = "Redis: SET NX PX, EVALSHA"
 WARM_UP = 20  # pairs of a client, which are not measured
 
 AT_LEAST_BUILT_IN = 0.97
+WHY = ("a call executes 1 to 3 % more instructions than with the built-in lock, for defaults, the "
+       "note on what is held, callbacks, names and checks (see where the instructions of a lock go); "
+       "the rest is within the spread")
 AT_LEAST_REDIS = 2.0
 
 # By the number of clients, by way.
@@ -104,7 +107,7 @@ def plot_of(name: str, title: str, y_label: str, results: Results) -> Plot:
     return Plot(name, title, "clients", y_label, lines, log_x=True)
 
 
-def target_of(way: str, least: float, reference: str, results: Results) -> Target:
+def target_of(way: str, least: float, reference: str, results: Results, why: str = "") -> Target:
     """At each number of clients."""
     against = {clients: ratio(series[way], series[reference]).median
                for clients, series in results.items()}
@@ -112,7 +115,7 @@ def target_of(way: str, least: float, reference: str, results: Results) -> Targe
     said = ", ".join(f"{value:.2f} with {clients_of(clients)}"
                      for clients, value in against.items())
     return Target(f"{way}: at least {least:.2f} × {reference}; measured {said}",
-                  not wrong and min(against.values()) >= least)
+                  not wrong and min(against.values()) >= least, why)
 
 
 def run(plan: Any) -> Section:
@@ -143,7 +146,7 @@ def run(plan: Any) -> Section:
         "A single client and its server share a core: on two, a wake-up costs more than a call.",
         [table_of("Calls", results, BUILT_IN_NAME)],
         [plot_of("calls", "Single calls over 100,000 keys", "calls per second", results)],
-        [target_of(way, AT_LEAST_BUILT_IN, BUILT_IN_NAME, results)
+        [target_of(way, AT_LEAST_BUILT_IN, BUILT_IN_NAME, results, WHY)
          for way in (PLAIN_NAME, CHECKED_NAME)])
     plain.stop()
     add_redis(section, checked, counts, plan)

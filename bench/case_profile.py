@@ -28,7 +28,8 @@ count. "The function" is
 manager; "lock manager" is asking for the lock and the release at the end of the transaction; "our
 library" is all that is executed in it, hooks and callbacks included, and is part of the other
 columns. Instructions are not time: with 100,000 locks held, most of the time goes into memory that
-the lock manager's hash tables have to wait for.
+the lock manager's hash tables have to wait for; and under a hot key, into putting sessions to sleep
+and waking them up, which is the lock manager's as well (see the hand-over of a key).
 
 What was done about our part: the library is compiled as one (link-time optimization) and calls the
 server without a linkage table; the defaults of mode and scope are recognized before any table is

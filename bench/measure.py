@@ -117,3 +117,4 @@ class Target:
 
     text: str
     reached: Optional[bool]  # None: not measured
+    why: str = ""  # it is known not to be reached, if it is not

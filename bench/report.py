@@ -134,8 +134,13 @@ def write(sections: list[Section], versions: list[str], folder: pathlib.Path) ->
     targets = [(section.title, target) for section in sections for target in section.targets]
     if targets:
         words = {True: "reached", False: "**not reached**", None: "not measured"}
+
+        def said(target: Target) -> str:
+            explained = f": {target.why}" if target.why and target.reached is False else ""
+            return words[target.reached] + explained
+
         table = Table("What was to be reached", ("case", "target", ""),
-                      [(title, target.text, words[target.reached]) for title, target in targets])
+                      [(title, target.text, said(target)) for title, target in targets])
         lines += [table.markdown(), ""]
     for section in sections:
         lines += [f"## {section.title}", "", section.how, ""]
