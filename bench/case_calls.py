@@ -34,8 +34,7 @@ WARM_UP = 20  # pairs of a client, which are not measured
 
 AT_LEAST_BUILT_IN = 0.97
 WHY = ("a call executes 1 to 3 % more instructions than with the built-in lock, for defaults, the "
-       "note on what is held, callbacks, names and checks (see where the instructions of a lock go); "
-       "the rest is within the spread")
+       "note on what is held, callbacks, names and checks: see where the instructions of a lock go")
 AT_LEAST_REDIS = 2.0
 
 # By the number of clients, by way.
