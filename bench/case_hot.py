@@ -47,7 +47,8 @@ limit, in turns of their own with the built-in lock, to which their ratio refers
 at the end is waited for.
 
 Who polls does more per second: nobody is woken up, and who has just released the lock takes it
-again at once, with all that it needs in its core's cache. The others pay for that with their waits."""
+again at once, with all that it needs in its core's cache. The others pay for that with their
+waits."""
 
 
 @dataclass

@@ -30,16 +30,16 @@ FIRST_KEY = """
         (SELECT key FROM keys, cs_key_tag(key) AS tag
          ORDER BY tag.classid, tag.objid, tag.objsubid LIMIT 1) AS first"""
 
-WHY_ALL = ("sorting the keys by their tags costs about what is saved beside the lock manager, where "
-           "nearly all of the time goes; see below")
+WHY_ALL = ("sorting the keys by their tags costs about what is saved beside the lock manager, "
+           "where nearly all of the time goes; see below")
 WHY_NAMES = "names and counts need memory of their own, which has to be waited for"
 
 HOW = """One session, one statement, its own transaction: the release counts, too.
 
 `cs_try_lock_all` that is refused at its first key does all that `cs_lock_all` does before it locks:
 unpack the array, hash the keys, put them in the order of their lock tags. The rest of `cs_lock_all`
-is PostgreSQL's lock manager. The built-in lock spends as much there: so no more can be saved than what
-it spends elsewhere, and the sorting has to be paid from that."""
+is PostgreSQL's lock manager. The built-in lock spends as much there: so no more can be saved than
+what it spends elsewhere, and the sorting has to be paid from that."""
 
 
 def prepare(server: Server) -> Any:
