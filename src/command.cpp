@@ -107,7 +107,7 @@ SPIPlanPtr prepare(const char *text, int parameters, RawStmt *statement)
 {
 	/* As for any client: LOCK and the like are not to have a snapshot before they run. */
 	const bool with_snapshot = analyze_requires_snapshot(statement);
-	auto *types = static_cast<Oid *>(palloc(Max(1, parameters) * sizeof(Oid)));
+	auto *types = static_cast<Oid *>(palloc(static_cast<Size>(Max(1, parameters)) * sizeof(Oid)));
 
 	for (int i = 0; i < parameters; i++)
 		types[i] = TEXTOID;

@@ -11,7 +11,7 @@ void RunQuietly(void (*work)(void *), void *arg)
 	const uint32 interrupts_held = InterruptHoldoffCount;
 	const uint32 cancels_held = QueryCancelHoldoffCount;
 
-	HOLD_INTERRUPTS();
+	InterruptHoldoffCount = interrupts_held + 1; /* HOLD_INTERRUPTS is no C++20 */
 	PG_TRY();
 	{
 		work(arg);

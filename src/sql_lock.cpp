@@ -54,7 +54,7 @@ bool lock_path(FunctionCallInfo fcinfo, OnTimeout on_timeout)
 /* The keys of locks, as an array. */
 Datum keys_of(const LockRequest *requests, int count)
 {
-	auto *keys = static_cast<Datum *>(palloc(Max(1, count) * sizeof(Datum)));
+	auto *keys = static_cast<Datum *>(palloc(static_cast<Size>(Max(1, count)) * sizeof(Datum)));
 
 	for (int i = 0; i < count; i++)
 	{
