@@ -20,8 +20,8 @@ Needs about half an hour; with --quick about a minute and a half.
 options:
   --quick             less of everything, for CI
   --seed N            repeats what each session asks for, and in which order
-  --phases NAME,...   of volume, canary, storm, kills, stops, promotions, all of them unless
-                      told; and of replay, which makes a history twice from one seed
+  --phases NAME,...   of replay, which makes a history twice from one seed, volume, canary,
+                      storm, kills, stops and promotions; all of them unless told
   --operations N      grants of keys and permits without faults         (5000000)
   --canary N          transactions of the canary under cancels          (5000000)
   --control N         transactions of its control, without a key         (100000)

@@ -35,8 +35,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="less of everything: for CI")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1, 1 << 31),
                         help="repeats what each session asks for")
-    parser.add_argument("--phases", default=",".join(name for name in PHASES if name != "replay"),
-                        metavar="NAME,...",
+    parser.add_argument("--phases", default=",".join(PHASES), metavar="NAME,...",
                         help="of " + ", ".join(PHASES))
     for size in dataclasses.fields(Sizes):
         parser.add_argument(f"--{size.name}", type=int, metavar="N",

@@ -162,7 +162,18 @@ class LockWorker(Worker):
         """What the worker before this one left: nobody else finishes it."""
         for name in self._prepared_by(self.before):
             self.run("SELECT history_finish_prepared(%s)", name)
-            self.run(f"{'COMMIT' if seed % 2 else 'ROLLBACK'} PREPARED '{name}'")
+            while not self._finished(name, "COMMIT" if seed % 2 else "ROLLBACK"):
+                pass
+
+    def _finished(self, name: int, command: str) -> bool:
+        """False if the worker before, though one sees its transaction, is still preparing it."""
+        try:
+            self.run(f"{command} PREPARED '{name}'")
+            return True
+        except psycopg2.errors.ObjectNotInPrerequisiteState as error:
+            if "is busy" not in str(error):
+                raise
+            return False
 
     def prepare(self, seed: int) -> None:
         """Leaves a transaction to the next worker, if that one has finished the last."""

@@ -11,7 +11,8 @@ SELECT pg_describe_object(d.classid, d.objid, 0) AS name,
            WHEN 'pg_class'::regclass THEN format('CREATE TABLE public.%I (key text)', (SELECT relname FROM pg_class WHERE oid = d.objid))
        END AS command
 FROM pg_depend AS d
-WHERE d.deptype = 'e' AND d.refclassid = 'pg_extension'::regclass
+WHERE d.deptype = 'e' AND d.classid <> 'pg_type'::regclass -- those of relations, members since PostgreSQL 17
+  AND d.refclassid = 'pg_extension'::regclass
   AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'concurrency_safe');
 -- Bodies in SQL name other objects of the extension, which are not there: any other body will do.
 UPDATE member SET command = regexp_replace(command, 'LANGUAGE sql(.*)BEGIN ATOMIC.*END', 'LANGUAGE internal\1 AS ''pg_backend_pid''');

@@ -43,7 +43,8 @@ WITH extension AS (
 	-- What this query does not describe would pass unseen.
 	SELECT format('%s: ExtensionCatalog.pm does not know this kind of object', name) FROM member
 	WHERE classid NOT IN ('pg_proc'::regclass, 'pg_class'::regclass, 'pg_type'::regclass, 'pg_namespace'::regclass)
-		OR classid = 'pg_type'::regclass AND objid NOT IN (SELECT oid FROM pg_type WHERE typtype IN ('c', 'e'))
+		OR classid = 'pg_type'::regclass
+			AND objid NOT IN (SELECT oid FROM pg_type WHERE typtype IN ('c', 'e') OR typcategory = 'A')
 	UNION ALL
 	SELECT format('%s, comment%s: %s', m.name, ' on column ' || nullif(d.objsubid, 0), d.description)
 	FROM member AS m JOIN pg_description AS d ON d.classoid = m.classid AND d.objoid = m.objid
