@@ -102,8 +102,15 @@ class Workplace:
     def write(self, name: str, text: str) -> None:
         """Changes a source. What is built of it is built anew the next time, and nothing else."""
         file = self.source / name
+        before = file.stat()
         file.write_text(text, encoding="utf-8")
-        for source in self.including({file.name}) if file.suffix == ".hpp" else ():
+        if file.suffix != ".hpp":
+            return
+        # The Makefile builds everything anew when a header looks changed.
+        os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+        # To PGXS objects are secondary files: without the library, too, they are made anew.
+        (self.source / "concurrency_safe.so").unlink()
+        for source in self.including({file.name}):
             source.with_suffix(".o").unlink(missing_ok=True)
             (self.folder / "unit" / f"{source.stem}.o").unlink(missing_ok=True)
 
@@ -119,9 +126,6 @@ class Workplace:
     def make(self, *arguments: str) -> bool:
         """make in the source folder, without the optimization across files."""
         command = ["make", "-s", f"PG_CONFIG={PG_CONFIG}", "with_llvm=no", "LTO="]
-        # The Makefile builds everything anew when a header changes.
-        for header in sorted((self.source / "src").glob("*.hpp")):
-            command.append(f"--old-file=src/{header.name}")
         return self.command([*command, *arguments]) == 0
 
     def build(self) -> bool:
