@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -49,13 +50,16 @@ def kill_one(phase: Phase, role: str) -> None:
     """Kills a session in that role; afterwards nothing is known of those who died."""
     connection = phase.server.connect("driver")
     cursor = connection.cursor()
-    pids: list[int] = []
-    while not pids:
+    killed = False
+    while not killed:
         cursor.execute(FIND_VICTIM[role])
         pids = [row[0] for row in cursor.fetchall() if phase.server.is_child(row[0])]
-    cursor.execute("SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend'")
-    dead = [row[0] for row in cursor.fetchall()]
-    os.kill(phase.random.choice(pids), signal.SIGKILL)
+        cursor.execute("SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend'")
+        dead = [row[0] for row in cursor.fetchall()]
+        if pids:
+            with contextlib.suppress(ProcessLookupError):  # it has just ended by itself
+                os.kill(phase.random.choice(pids), signal.SIGKILL)
+                killed = True
     wait_for_end_of(cursor)
     connection.close()
     phase.server.wait_until_up()
