@@ -28,7 +28,7 @@ PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
 # The bitcode for JIT inlining is compiled by clang, which gets no PG_CXXFLAGS.
-BITCODE_CXXFLAGS += $(CXX_LANGUAGE) -Wno-unused-command-line-argument -Wno-deprecated-volatile
+BITCODE_CXXFLAGS += $(CXX_LANGUAGE) -Wno-unused-command-line-argument
 
 # A lock passes through half a dozen small functions in as many files: inlined
 # across files, that costs about a third less. Only where one compiler both

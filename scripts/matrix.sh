@@ -92,8 +92,8 @@ step() {
 # --- the systems ---------------------------------------------------------------
 
 declare -A RELEASE=([15]=bookworm [17]=trixie [18]=forky)
-# What is upgraded to the others: trixie's 17.12 writes a parameter "pg_attver" for every table,
-# which forky's 18.6 refuses, whatever the database has.
+# It is upgraded to each of the others. Not each to the next: of trixie's 17.12, every table comes
+# with a parameter "pg_attver", which forky's 18.6 refuses, with or without the extension.
 OLDEST=15
 
 # The system of one version: $here if it is this one, else CHROOT.

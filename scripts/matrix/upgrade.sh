@@ -255,7 +255,8 @@ log=$TMP_ROOT/pg_upgrade.log start=$EPOCHREALTIME
 run_child "${AS_USER[@]}" "$PG_BIN/pg_upgrade" -U postgres -b "$OLD_BIN" -B "$PG_BIN" \
     -d "$OLD_DATA" -D "$DATA_DIR" --socketdir "$SOCKET_DIR" >"$log" 2>&1 || {
     cat "$log" >&2
-    find "$DATA_DIR/pg_upgrade_output.d" \( -name '*.txt' -o -name '*.log' \) -exec grep -hE -A 5 'error:' {} + >&2
+    find "$DATA_DIR/pg_upgrade_output.d" -name '*.txt' -exec cat {} + >&2
+    find "$DATA_DIR/pg_upgrade_output.d" -name '*.log' -exec grep -h -A 5 'error:' {} \; >&2
     die "pg_upgrade failed"
 }
 seconds=$(awk "BEGIN { printf \"%.1f\", $EPOCHREALTIME - $start }")

@@ -109,7 +109,7 @@ class Workplace:
         # The Makefile builds everything anew when a header looks changed.
         os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
         # To PGXS objects are secondary files: without the library, too, they are made anew.
-        (self.source / "concurrency_safe.so").unlink()
+        (self.source / "concurrency_safe.so").unlink(missing_ok=True)
         for source in self.including({file.name}):
             source.with_suffix(".o").unlink(missing_ok=True)
             (self.folder / "unit" / f"{source.stem}.o").unlink(missing_ok=True)

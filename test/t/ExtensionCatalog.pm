@@ -40,7 +40,7 @@ WITH extension AS (
 	UNION ALL
 	SELECT name FROM member
 	UNION ALL
-	-- What this query does not describe would pass unseen.
+	-- What this query does not describe would pass unseen. Arrays of our types are members since PostgreSQL 17.
 	SELECT format('%s: ExtensionCatalog.pm does not know this kind of object', name) FROM member
 	WHERE classid NOT IN ('pg_proc'::regclass, 'pg_class'::regclass, 'pg_type'::regclass, 'pg_namespace'::regclass)
 		OR classid = 'pg_type'::regclass
