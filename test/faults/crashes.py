@@ -34,8 +34,18 @@ def kills(*arguments: Any) -> None:
     if found.counts[Kind.SERVER_START] != phase.sizes.kills + 1:
         phase.problem(f"{found.counts[Kind.SERVER_START]} starts of the server after "
                       f"{phase.sizes.kills} kills")
-    if grown > 1024:
+    if grown > may_grow_kb(phase.sizes.kills):
         phase.problem(f"the postmaster grew by {grown} kB")
+
+
+def may_grow_kb(restarts: int) -> int:
+    """What the postmaster may grow by.
+
+    PostgreSQL's own grows by about 1 kB in each restart after a crash under load: with 20 sessions
+    at work, 500 restarts of 15.20 cost 472 kB without this library and 476 kB with it. The heap
+    grows in steps of 132 kB.
+    """
+    return 256 + restarts * 3 // 2
 
 
 VICTIMS = ("holder", "waiter", "bystander")
