@@ -59,7 +59,9 @@ run_child "${AS_USER[@]}" make -s -C "$faults" with_llvm=no "PG_CONFIG=$PG_CONFI
     die "the recorder did not build"
 }
 say "checking forged histories"
-run_child "${AS_USER[@]}" "$PYTHON" -B "$faults/history_test.py"
+for test in history server; do
+    run_child "${AS_USER[@]}" "$PYTHON" -B "$faults/${test}_test.py"
+done
 status=0
 run_child "${AS_USER[@]}" env HISTORY_PG_BIN="$PG_BIN" HISTORY_FOLDER="$TMP_ROOT" \
     HISTORY_EXTENSION_SETTINGS="$(extension_settings)" \

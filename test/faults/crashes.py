@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import signal
 import time
 from typing import Any
@@ -63,13 +61,10 @@ def kill_one(phase: Phase, role: str) -> None:
     killed = False
     while not killed:
         cursor.execute(FIND_VICTIM[role])
-        pids = [row[0] for row in cursor.fetchall() if phase.server.is_child(row[0])]
+        pids = [row[0] for row in cursor.fetchall()]
         cursor.execute("SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend'")
         dead = [row[0] for row in cursor.fetchall()]
-        if pids:
-            with contextlib.suppress(ProcessLookupError):  # it has just ended by itself
-                os.kill(phase.random.choice(pids), signal.SIGKILL)
-                killed = True
+        killed = bool(pids) and phase.server.kill(phase.random.choice(pids))
     wait_for_end_of(cursor)
     connection.close()
     phase.server.wait_until_up()

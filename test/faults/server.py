@@ -63,6 +63,34 @@ def run(*command: Any) -> str:
     return done.stdout
 
 
+def state_of_child(parent: int, pid: int) -> str:
+    """R, S, T, Z and so on as in proc(5); empty if it is none of its children, now."""
+    try:
+        status = pathlib.Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    state, its_parent = status.rsplit(") ", 1)[1].split()[:2]
+    return state if int(its_parent) == parent else ""
+
+
+def kill_child(parent: int, pid: int) -> bool:
+    """kill -9 of a child of a process; False if it had ended, or was ending, by itself.
+
+    A signal also reaches a process that has ended and whose parent has not asked for its status,
+    without any effect. One that was stopped first cannot end before it is killed.
+    """
+    if not state_of_child(parent, pid):
+        return False
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGSTOP)
+        while (state := state_of_child(parent, pid)) not in ("T", "Z", ""):
+            time.sleep(0.0001)
+        if state == "T":
+            os.kill(pid, signal.SIGKILL)
+            return True
+    return False
+
+
 class Server:
     """One server; its number tells it from others that write the same history."""
 
@@ -176,14 +204,10 @@ class Server:
         assert found is not None
         return int(found.group(1))
 
-    def is_child(self, pid: int) -> bool:
-        """Whether the process is one that this server started, now."""
-        try:
-            status = pathlib.Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
-        except OSError:
-            return False
-        return self.process is not None and int(status.rsplit(") ", 1)[1].split()[1]) == \
-            self.process.pid
+    def kill(self, pid: int) -> bool:
+        """kill -9 of one of its processes; False if that had ended, or was ending, by itself."""
+        assert self.process is not None
+        return kill_child(self.process.pid, pid)
 
     def bad_lines(self) -> list[str]:
         """What must not be in the log."""
